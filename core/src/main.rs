@@ -1,0 +1,2 @@
+//! The raddle daemon.
+fn main() {}

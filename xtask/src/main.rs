@@ -1,0 +1,2 @@
+//! Build, test, demo and bench commands.
+fn main() {}
