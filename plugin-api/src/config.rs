@@ -570,7 +570,7 @@ mod tests {
                 "3:1: unknown key `maxcount`; did you mean `max-count`?",
                 "4:8: expected a string",
                 "6:1: missing key `action`",
-                "10:8: expected an integer from 0 to 65535, found integer `70000`",
+                "11:8: expected an integer from 0 to 65535, found integer `70000`",
             ]
         );
     }
