@@ -1,8 +1,10 @@
 //! Packets of several buffers: making them.
 
-use crate::abi::{BUFFER_DATA_BYTES, BufferFlags};
+use std::io::IoSliceMut;
+
+use crate::abi::{BUFFER_DATA_BYTES, BUFFER_DATA_OFFSET, BufferFlags};
 use crate::packet::{MAX_SEGMENTS, buffer};
-use crate::{Packet, Worker};
+use crate::{HeldPacket, Packet, Worker};
 
 /// Appends up to `limit` bytes of `segments` to `packet`, whose chain grows by buffers as needed. `false` if the pool
 /// ran dry or the packet would get too many buffers; the packet is whole up to there and may be dropped.
@@ -47,7 +49,7 @@ pub(crate) fn append_bytes(worker: &Worker<'_>, packet: &mut Packet<'_>, bytes: 
         let end = header.current_data as isize + header.current_length as isize;
         let room = usize::try_from(BUFFER_DATA_BYTES as isize - end).unwrap_or(0).min(left.len());
         let (part, rest) = left.split_at(room);
-        let target = crate::abi::BUFFER_DATA_OFFSET.wrapping_add_signed(end);
+        let target = BUFFER_DATA_OFFSET.wrapping_add_signed(end);
         // SAFETY: `room` bytes lie between the end of what the buffer holds and the end of its data area.
         unsafe {
             std::ptr::copy_nonoverlapping(
@@ -78,4 +80,62 @@ pub(crate) fn append_bytes(worker: &Worker<'_>, packet: &mut Packet<'_>, bytes: 
         last = more;
         count += 1;
     }
+}
+
+/// Calls `read` with the room of `chain`'s buffers as pieces: the whole data area of each, and `front` bytes of the
+/// first one's headroom before it.
+pub(crate) fn read_into<E>(
+    worker: &Worker<'_>,
+    chain: &mut [HeldPacket],
+    front: usize,
+    read: impl FnOnce(&mut [IoSliceMut<'_>]) -> Result<Option<usize>, E>,
+) -> Result<Option<usize>, E> {
+    let mut pieces = Vec::with_capacity(chain.len());
+    for (position, held) in chain.iter_mut().enumerate() {
+        let before = if position == 0 { front } else { 0 };
+        // SAFETY: the buffer is owned by `held`, which is borrowed mutably for as long as the pieces live; `before` is
+        // at most the headroom, so the range lies within the buffer, behind its header. Arena memory is initialised.
+        let piece = unsafe {
+            let data = buffer(worker.context(), held.buffer_index()).cast::<u8>().add(BUFFER_DATA_OFFSET - before);
+            std::slice::from_raw_parts_mut(data, BUFFER_DATA_BYTES + before)
+        };
+        pieces.push(IoSliceMut::new(piece));
+    }
+    read(&mut pieces)
+}
+
+/// Makes a packet of the first `length` bytes that [`read_into`] filled; returns it (`None` if the bytes do not fit)
+/// and the buffers that it did not need, reset.
+pub(crate) fn join(
+    worker: &Worker<'_>,
+    chain: Vec<HeldPacket>,
+    front: usize,
+    length: usize,
+) -> (Option<HeldPacket>, Vec<HeldPacket>) {
+    let room = front + chain.len() * BUFFER_DATA_BYTES;
+    let mut chain = chain.into_iter();
+    let Some(first) = chain.next().filter(|_| length <= room) else { return (None, chain.collect()) };
+    let in_first = length.min(front + BUFFER_DATA_BYTES);
+    let mut left = length - in_first;
+    // SAFETY: the buffer is owned by `first`; no view of it exists.
+    let header = unsafe { &mut *buffer(worker.context(), first.buffer_index()) };
+    header.current_data = -(front as i16);
+    header.current_length = in_first as u16;
+    header.rest_length = left as u32;
+    let mut last = first.buffer_index();
+    while left > 0 {
+        // The room was checked: there are buffers for all bytes.
+        let Some(next) = chain.next() else { break };
+        let part = left.min(BUFFER_DATA_BYTES);
+        left -= part;
+        let next = next.into_index();
+        // SAFETY: both buffers belong to the packet that is being made; one reference at a time.
+        unsafe {
+            (*buffer(worker.context(), last)).next_buffer = next;
+            (*buffer(worker.context(), last)).flags |= BufferFlags::CHAINED;
+            (*buffer(worker.context(), next)).current_length = part as u16;
+        }
+        last = next;
+    }
+    (Some(first), chain.collect())
 }

@@ -9,7 +9,6 @@ use crate::InterfaceIndex;
 use crate::abi::{
     BUFFER_DATA_BYTES, BUFFER_DATA_OFFSET, BUFFER_HEADROOM_BYTES, BufferFlags, BufferHeader, HostTable, WorkerContext,
 };
-use crate::wire::virtio_net::Offload;
 
 /// A view of a packet that its holder may read and write: the first buffer's bytes, and the metadata of the whole.
 ///
@@ -39,6 +38,17 @@ impl HeldPacket {
     /// The caller owns the packet with this index, of the pool behind `host`, and gives it up.
     pub(crate) unsafe fn from_index(index: u32, host: *const HostTable) -> Self {
         Self { index, host }
+    }
+
+    /// # Safety
+    /// The caller owns the buffer with this index, of `worker`'s pool, and gives it up; nobody else reaches it.
+    #[inline(always)]
+    pub(crate) unsafe fn from_new(worker: *mut WorkerContext, index: u32) -> Self {
+        // SAFETY: as the caller vouches. What a new packet starts from is written as a whole: it is not read before.
+        unsafe {
+            buffer(worker, index).write(BufferHeader::empty());
+            Self { index, host: (*worker).host }
+        }
     }
 
     /// The packet's buffer index, whose owner the caller is then.
@@ -364,41 +374,6 @@ impl<'a> Packet<'a> {
     /// Notes that the L4 checksum was checked.
     pub fn set_checksum_valid(&mut self, valid: bool) {
         self.set_flag(BufferFlags::CHECKSUM_VALID, valid);
-    }
-
-    /// What the packet asks of the device that sends it. Positions count from the packet's present first byte.
-    pub fn offload(&self) -> Offload {
-        let header = self.header();
-        Offload::from_parts(
-            (header.flags & BufferFlags::CHECKSUM_PARTIAL != 0)
-                .then_some((self.relative(header.checksum_start), header.checksum_offset)),
-            (header.flags & BufferFlags::GSO != 0)
-                .then_some((header.gso_kind, header.gso_size, self.relative(header.header_length))),
-        )
-    }
-
-    /// Sets what the packet asks of the device that sends it. Positions count from the packet's present first byte.
-    pub fn set_offload(&mut self, offload: &Offload) {
-        let (checksum, gso) = offload.parts();
-        let origin = self.header().current_data;
-        let header = self.header_mut();
-        header.flags &= !(BufferFlags::CHECKSUM_PARTIAL | BufferFlags::GSO);
-        if let Some((start, offset)) = checksum {
-            header.flags |= BufferFlags::CHECKSUM_PARTIAL;
-            header.checksum_start = start.wrapping_add_signed(origin);
-            header.checksum_offset = offset;
-        }
-        if let Some((kind, size, length)) = gso {
-            header.flags |= BufferFlags::GSO;
-            header.gso_kind = kind;
-            header.gso_size = size;
-            header.header_length = length.wrapping_add_signed(origin);
-        }
-    }
-
-    /// A noted position (kept from the data area's start) as one from the packet's present first byte.
-    fn relative(&self, position: u16) -> u16 {
-        position.wrapping_sub(self.header().current_data as u16)
     }
 
     /// A plugin's own per-packet field.

@@ -69,7 +69,7 @@ impl Worker<'_> {
         // SAFETY: the context is this thread's; one index is written.
         let count = unsafe { ((*self.host()).buffers_allocate)(self.context, &mut index, 1) };
         // SAFETY: the host gave this buffer to us.
-        (count == 1).then(|| unsafe { HeldPacket::from_index(index, self.host()) })
+        (count == 1).then(|| unsafe { HeldPacket::from_new(self.context, index) })
     }
 
     /// A new packet with a copy of the bytes of `packet` from its present start, at most `limit` of them, in one
@@ -82,9 +82,7 @@ impl Worker<'_> {
         copy.set_fib_index(packet.fib_index());
         copy.set_l2_multicast(packet.is_l2_multicast());
         copy.set_checksum_valid(packet.checksum_is_trusted());
-        if packet.has_offload() && limit >= packet.len() {
-            copy.set_offload(&packet.offload());
-        }
+        // TODO-OFFLOAD
         Some(made)
     }
 
