@@ -96,7 +96,8 @@ pub(crate) fn read_into<E>(
         // SAFETY: the buffer is owned by `held`, which is borrowed mutably for as long as the pieces live; `before` is
         // at most the headroom, so the range lies within the buffer, behind its header. Arena memory is initialised.
         let piece = unsafe {
-            let data = buffer(worker.context(), held.buffer_index()).cast::<u8>().add(BUFFER_DATA_OFFSET - before);
+            let data =
+                buffer(worker.context(), held.buffer_index()).cast::<u8>().add(BUFFER_DATA_OFFSET - before);
             std::slice::from_raw_parts_mut(data, BUFFER_DATA_BYTES + before)
         };
         pieces.push(IoSliceMut::new(piece));

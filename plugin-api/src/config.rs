@@ -60,7 +60,7 @@ pub fn nearest<'c>(name: &str, candidates: impl IntoIterator<Item = &'c str>) ->
 }
 
 /// One thing that is wrong with a configuration text, and where.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Problem {
     message: String,
     suggestion: Option<String>,
@@ -136,7 +136,7 @@ impl fmt::Display for Problem {
 }
 
 /// What is wrong with a section: one problem or several, in the order of the file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct SectionError {
     problems: Vec<Problem>,
 }

@@ -79,7 +79,8 @@ impl<'a> Control<'a> {
         if status != Status::OK {
             return Err(Failure::new(answer));
         }
-        serde_json::from_str(&answer).map_err(|error| crate::failure!("method {method} answered {answer:?}: {error}"))
+        serde_json::from_str(&answer)
+            .map_err(|error| crate::failure!("method {method} answered {answer:?}: {error}"))
     }
 
     /// Writes a log line.
@@ -96,8 +97,9 @@ impl<'a> Control<'a> {
     pub fn counters(&self, name: &str, length: usize) -> Result<Counters, Failure> {
         // SAFETY: the name lives until the call returns.
         let memory = unsafe { (self.host().counters)(self.host().data, Text::new(name), length) };
-        Counters::from_memory(memory)
-            .ok_or_else(|| crate::failure!("no memory for {length} counters `{name}`, or they have another length"))
+        Counters::from_memory(memory).ok_or_else(|| {
+            crate::failure!("no memory for {length} counters `{name}`, or they have another length")
+        })
     }
 
     /// A per-packet field of this name. It holds what was last written for the packet, or anything if nothing was.
@@ -110,7 +112,8 @@ impl<'a> Control<'a> {
     ) -> Result<Field<T>, Failure> {
         let (size, align) = (size_of::<T>(), align_of::<T>());
         // SAFETY: the name lives until the call returns.
-        let offset = unsafe { (self.host().field)(self.host().data, Text::new(name), size as u32, align as u32) };
+        let offset =
+            unsafe { (self.host().field)(self.host().data, Text::new(name), size as u32, align as u32) };
         let end = (offset as usize).saturating_add(size);
         if end > size_of::<crate::abi::BufferHeader>() || !(offset as usize).is_multiple_of(align) {
             crate::bail!("no room for the per-packet field `{name}` of {size} bytes, or it has another size");
@@ -136,6 +139,26 @@ impl<'a> Control<'a> {
         // SAFETY: the name lives until the call returns.
         let index = unsafe { (self.host().node)(self.host().data, Text::new(name)) };
         u16::try_from(index).map(NodeIndex).map_err(|_| crate::failure!("there is no node `{name}`"))
+    }
+
+    /// Runs `run` on the main thread once every thread has passed a quiescent point: whatever was read by a worker
+    /// before this call is not in anybody's hands any more.
+    pub fn defer(&self, run: impl FnOnce(&mut Control<'_>) + 'static) {
+        type Deferred = (*const Instance, Box<dyn FnOnce(&mut Control<'_>)>);
+        unsafe extern "C" fn run_deferred(state: *mut std::ffi::c_void) {
+            // SAFETY: made by `Box::into_raw` below and handed over once.
+            let (instance, run) = *unsafe { Box::from_raw(state.cast::<Deferred>()) };
+            // SAFETY: the host runs this on its main thread, between two passes; instances outlive what they deferred.
+            let mut control = unsafe { Control::new(&*instance) };
+            if let Err(panic) = crate::guard::guard(|| run(&mut control)) {
+                control.log(LogLevel::ERROR, format_args!("a deferred call panicked: {panic}"));
+            }
+        }
+        let state: Deferred = (self.instance, Box::new(run));
+        // SAFETY: the state is handed over; this is the main thread.
+        unsafe {
+            (self.host().retire)(self.host().data, Box::into_raw(Box::new(state)).cast(), run_deferred)
+        };
     }
 
     /// Monotonic time now, in ns.

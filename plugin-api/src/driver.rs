@@ -9,8 +9,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::abi::{
-    BUFFER_DATA_BYTES, BUFFER_HEADROOM_BYTES, DeviceTable, DriverRegistration, FRAME_SIZE, Frame, RxTable, Sink,
-    Status, Text, TxTable, WorkerContext,
+    BUFFER_DATA_BYTES, BUFFER_HEADROOM_BYTES, DeviceTable, DriverRegistration, FRAME_SIZE, Frame, RxTable,
+    Sink, Status, Text, TxTable, WorkerContext,
 };
 use crate::chain::append_bytes;
 use crate::guard::{boxed, guard, status};
@@ -33,8 +33,11 @@ pub trait Driver: 'static {
     ///
     /// # Errors
     /// It cannot be opened; the interface is then not made.
-    fn open(control: &mut Control<'_>, request: &Request, options: Self::Options)
-    -> Result<Self::Device, Failure>;
+    fn open(
+        control: &mut Control<'_>,
+        request: &Request,
+        options: Self::Options,
+    ) -> Result<Self::Device, Failure>;
 }
 
 /// What is asked of a new device, whatever its kind.
@@ -225,7 +228,11 @@ impl<'a> Receive<'a> {
             let wanted = self.room().min(64) as u32;
             // SAFETY: the context is this thread's; `spare` has room for what is asked for.
             self.spare_count = unsafe {
-                ((*self.worker.host()).buffers_allocate)(self.worker.context(), self.spare.as_mut_ptr(), wanted)
+                ((*self.worker.host()).buffers_allocate)(
+                    self.worker.context(),
+                    self.spare.as_mut_ptr(),
+                    wanted,
+                )
             } as usize;
         }
         self.spare_count = self.spare_count.checked_sub(1)?;
@@ -248,7 +255,8 @@ impl<'a> Receive<'a> {
         read: impl FnOnce(&mut [IoSliceMut<'_>]) -> Result<Option<usize>, E>,
     ) -> Result<Option<HeldPacket>, E> {
         let front = front.min(BUFFER_HEADROOM_BYTES);
-        let count = most.saturating_sub(front).div_ceil(BUFFER_DATA_BYTES).clamp(1, crate::packet::MAX_SEGMENTS);
+        let count =
+            most.saturating_sub(front).div_ceil(BUFFER_DATA_BYTES).clamp(1, crate::packet::MAX_SEGMENTS);
         while spare.buffers.len() < count {
             let Some(held) = self.worker.allocate() else { break };
             spare.buffers.push(held);

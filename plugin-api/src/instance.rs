@@ -53,8 +53,8 @@ impl Instance {
 
     pub(crate) fn resource<T: Any + Send + Sync>(&self) -> Result<Arc<T>, Failure> {
         let resources = self.resources.lock().unwrap_or_else(PoisonError::into_inner);
-        resources.get(&TypeId::of::<T>()).and_then(|value| Arc::clone(value).downcast().ok()).ok_or_else(|| {
-            crate::failure!("no init function has provided a value of type {}", type_name::<T>())
-        })
+        resources.get(&TypeId::of::<T>()).and_then(|value| Arc::clone(value).downcast().ok()).ok_or_else(
+            || crate::failure!("no init function has provided a value of type {}", type_name::<T>()),
+        )
     }
 }

@@ -24,6 +24,7 @@ mod guard;
 mod index;
 #[doc(hidden)]
 pub mod instance;
+pub mod interface;
 mod node;
 mod packet;
 #[doc(hidden)]
@@ -44,6 +45,7 @@ pub use control::{Control, NodeInit};
 pub use counter::Counters;
 pub use failure::Failure;
 pub use index::{ArcIndex, InterfaceIndex, NodeIndex};
+pub use interface::{InterfaceChange, InterfaceEvent, InterfaceInfo};
 pub use node::{Errors, InputNode, Next, NoError, NoNext, Node, TraceRecord, Verdict};
 pub use packet::{Field, HeldPacket, Packet, Segments};
 pub use vector::{Env, Output, Vector, prefetch_read};

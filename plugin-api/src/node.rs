@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::{Failure, NodeInit, NodeIndex, Vector};
+use crate::{Failure, NodeIndex, NodeInit, Vector};
 
 /// A node of the graph. One value of it is made for each thread; it is the node's state there.
 ///

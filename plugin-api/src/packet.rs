@@ -7,7 +7,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::InterfaceIndex;
 use crate::abi::{
-    BUFFER_DATA_BYTES, BUFFER_DATA_OFFSET, BUFFER_HEADROOM_BYTES, BufferFlags, BufferHeader, HostTable, WorkerContext,
+    BUFFER_DATA_BYTES, BUFFER_DATA_OFFSET, BUFFER_HEADROOM_BYTES, BufferFlags, BufferHeader, HostTable,
+    WorkerContext,
 };
 
 /// A view of a packet that its holder may read and write: the first buffer's bytes, and the metadata of the whole.
@@ -107,7 +108,10 @@ impl<'a> Packet<'a> {
         let start = (BUFFER_DATA_OFFSET as isize + header.current_data as isize) as usize;
         // SAFETY: by the header's invariant the range lies within the buffer.
         unsafe {
-            std::slice::from_raw_parts(self.header.cast::<u8>().add(start), usize::from(header.current_length))
+            std::slice::from_raw_parts(
+                self.header.cast::<u8>().add(start),
+                usize::from(header.current_length),
+            )
         }
     }
 
@@ -189,7 +193,9 @@ impl<'a> Packet<'a> {
     pub fn append(&mut self, bytes: &[u8]) -> bool {
         let header = self.header_mut();
         let end = (header.current_data as isize + header.current_length as isize) as usize;
-        if header.flags & BufferFlags::CHAINED != 0 || bytes.len() > BUFFER_DATA_BYTES - end.min(BUFFER_DATA_BYTES) {
+        if header.flags & BufferFlags::CHAINED != 0
+            || bytes.len() > BUFFER_DATA_BYTES - end.min(BUFFER_DATA_BYTES)
+        {
             return false;
         }
         let old = usize::from(header.current_length);
@@ -448,8 +454,9 @@ impl<'a> Iterator for Segments<'a> {
         // SAFETY: the packet's chain belongs to the packet, which is borrowed for `'a`.
         let header = unsafe { buffer(self.worker, index) };
         // SAFETY: as above; headers are only read while the packet is borrowed shared.
-        let (data, length, flags, next) =
-            unsafe { ((*header).current_data, (*header).current_length, (*header).flags, (*header).next_buffer) };
+        let (data, length, flags, next) = unsafe {
+            ((*header).current_data, (*header).current_length, (*header).flags, (*header).next_buffer)
+        };
         if flags & BufferFlags::CHAINED != 0 {
             self.next = Some(next);
         }

@@ -6,9 +6,9 @@ use linkme::distributed_slice;
 use serde::de::DeserializeOwned;
 
 use crate::abi::{
-    ArcRegistration, CommandRegistration, ConfigRegistration, Dependency, DriverRegistration, EventRegistration,
-    ExitRegistration, FeatureRegistration, Frame, InitRegistration, NodeContext, NodeKind, NodeRegistration,
-    Registrations, Sink, Slice, Status, Text,
+    ArcRegistration, CommandRegistration, ConfigRegistration, Dependency, DriverRegistration,
+    EventRegistration, ExitRegistration, FeatureRegistration, Frame, InitRegistration, NodeContext, NodeKind,
+    NodeRegistration, Registrations, Sink, Slice, Status, Text,
 };
 use crate::guard::{boxed, guard, status};
 use crate::instance::Instance;
@@ -76,9 +76,7 @@ pub unsafe fn fill_registrations(into: *mut Registrations) {
 pub const fn node_registration<N: Node>() -> NodeRegistration {
     unsafe extern "C" fn create<N: Node>(instance: *mut c_void, thread: u32, error: Sink) -> *mut c_void {
         // SAFETY: the host hands over the instance that the plugin made, on its main thread, between two passes.
-        unsafe {
-            boxed(error, || N::new(&NodeInit::new(Control::new(Instance::from_ptr(instance)), thread)))
-        }
+        unsafe { boxed(error, || N::new(&NodeInit::new(Control::new(Instance::from_ptr(instance)), thread))) }
     }
     unsafe extern "C" fn run<N: Node>(node: *mut NodeContext, frame: *mut Frame) -> u32 {
         // SAFETY: the host hands over the node's context and a frame that is this call's.
@@ -111,11 +109,13 @@ pub const fn node_registration<N: Node>() -> NodeRegistration {
 /// The registration of input node `N`.
 #[doc(hidden)]
 pub const fn input_node_registration<N: InputNode>() -> NodeRegistration {
-    unsafe extern "C" fn create<N: InputNode>(instance: *mut c_void, thread: u32, error: Sink) -> *mut c_void {
+    unsafe extern "C" fn create<N: InputNode>(
+        instance: *mut c_void,
+        thread: u32,
+        error: Sink,
+    ) -> *mut c_void {
         // SAFETY: as in `node_registration`.
-        unsafe {
-            boxed(error, || N::new(&NodeInit::new(Control::new(Instance::from_ptr(instance)), thread)))
-        }
+        unsafe { boxed(error, || N::new(&NodeInit::new(Control::new(Instance::from_ptr(instance)), thread))) }
     }
     unsafe extern "C" fn run<N: InputNode>(node: *mut NodeContext, _: *mut Frame) -> u32 {
         let mut sent = 0;
@@ -185,7 +185,9 @@ pub unsafe fn check_config<T: DeserializeOwned>(section: &str, text: Text, error
     });
     let (status, message) = match outcome {
         Ok(Ok(())) => return Status::OK,
-        Ok(Err(wrong)) => (Status::FAILED, serde_json::to_string(&wrong).unwrap_or_else(|_| wrong.to_string())),
+        Ok(Err(wrong)) => {
+            (Status::FAILED, serde_json::to_string(&wrong).unwrap_or_else(|_| wrong.to_string()))
+        }
         Err(panic) => (Status::PANICKED, panic),
     };
     // SAFETY: as the caller vouches.
@@ -212,7 +214,8 @@ macro_rules! input_node {
         const _: () = {
             #[$crate::linkme::distributed_slice($crate::registration::NODES)]
             #[linkme(crate = $crate::linkme)]
-            static NODE: $crate::abi::NodeRegistration = $crate::registration::input_node_registration::<$node>();
+            static NODE: $crate::abi::NodeRegistration =
+                $crate::registration::input_node_registration::<$node>();
         };
     };
 }
@@ -418,7 +421,8 @@ macro_rules! on_event {
 /// `schema` lives until the call returns.
 #[doc(hidden)]
 pub unsafe extern "C" fn write_schema<T: schemars::JsonSchema>(schema: Sink) {
-    let text = guard(|| serde_json::to_string(&schemars::schema_for!(T)).unwrap_or_default()).unwrap_or_default();
+    let text =
+        guard(|| serde_json::to_string(&schemars::schema_for!(T)).unwrap_or_default()).unwrap_or_default();
     // SAFETY: as the caller vouches.
     unsafe { schema.write(&text) };
 }

@@ -127,7 +127,10 @@ impl Remote {
             // SAFETY: the host runs this on its main thread, between two passes; instances outlive their calls.
             let mut control = unsafe { Control::new(&*instance.instance) };
             if let Err(panic) = guard(|| call(&mut control)) {
-                control.log(crate::abi::LogLevel::ERROR, format_args!("a call to the main thread panicked: {panic}"));
+                control.log(
+                    crate::abi::LogLevel::ERROR,
+                    format_args!("a call to the main thread panicked: {panic}"),
+                );
             }
         }
         // SAFETY: the instance outlives its threads, which its exit functions end.

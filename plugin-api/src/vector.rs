@@ -2,7 +2,9 @@
 
 use std::marker::PhantomData;
 
-use crate::abi::{BUFFER_DATA_OFFSET, FEATURES_PER_ARC, FRAME_SIZE, Frame, FrameFlags, MAX_ARCS, NodeContext, Text};
+use crate::abi::{
+    BUFFER_DATA_OFFSET, FEATURES_PER_ARC, FRAME_SIZE, Frame, FrameFlags, MAX_ARCS, NodeContext, Text,
+};
 use crate::packet::buffer;
 use crate::{
     ArcIndex, Errors, HeldPacket, InterfaceIndex, Next, Node, NodeIndex, Packet, TraceRecord, Verdict, Worker,
@@ -126,7 +128,8 @@ impl<'a, N: Node> Vector<'a, N> {
         let count = unsafe { (*frame).packets().len() };
         let mut targets = [0_u16; FRAME_SIZE];
         // SAFETY: `indices` is initialised as a whole; the slice is only read in this loop and the frame not written.
-        let indices = unsafe { std::slice::from_raw_parts((*frame).indices.as_ptr(), (*frame).indices.len()) };
+        let indices =
+            unsafe { std::slice::from_raw_parts((*frame).indices.as_ptr(), (*frame).indices.len()) };
         for &ahead in &indices[..PREFETCH_METADATA] {
             prefetch_metadata(context, ahead);
         }

@@ -39,8 +39,12 @@ pub struct TxTable {
     /// Zero.
     pub reserved: u32,
     /// Sends `count` packets in order; returns how many the device took. The buffers stay the caller's, who frees them.
-    pub transmit:
-        unsafe extern "C" fn(queue: *mut c_void, worker: *mut WorkerContext, indices: *const u32, count: u32) -> u32,
+    pub transmit: unsafe extern "C" fn(
+        queue: *mut c_void,
+        worker: *mut WorkerContext,
+        indices: *const u32,
+        count: u32,
+    ) -> u32,
     /// Drops the queue.
     pub drop: unsafe extern "C" fn(queue: *mut c_void),
 }
@@ -85,7 +89,8 @@ pub struct DriverRegistration {
     pub summary: Text,
     /// Opens a device: `request` is JSON of `driver::Request`, `options` the driver's keys as JSON. Returns the device
     /// or null with the reason in `error`.
-    pub open: unsafe extern "C" fn(instance: *mut c_void, request: Text, options: Text, error: Sink) -> *mut c_void,
+    pub open:
+        unsafe extern "C" fn(instance: *mut c_void, request: Text, options: Text, error: Sink) -> *mut c_void,
     /// Checks options without opening anything.
     pub check: unsafe extern "C" fn(options: Text, error: Sink) -> Status,
     /// JSON Schema of the options.

@@ -78,14 +78,14 @@ pub struct HostTable {
     /// Sends the whole frame to one node; the frame may move, so nothing of it may be read afterwards.
     pub enqueue_frame: unsafe extern "C" fn(node: *mut NodeContext, frame: *mut Frame, target: u16),
     /// Takes up to `count` buffers from the thread's cache, plain and empty; returns how many.
-    pub buffers_allocate: unsafe extern "C" fn(worker: *mut WorkerContext, indices: *mut u32, count: u32) -> u32,
+    pub buffers_allocate:
+        unsafe extern "C" fn(worker: *mut WorkerContext, indices: *mut u32, count: u32) -> u32,
     /// Gives packets (whole chains) back to the pool.
     pub buffers_free: unsafe extern "C" fn(worker: *mut WorkerContext, indices: *const u32, count: u32),
     /// Gives packets back from any thread.
     pub buffers_free_remote: unsafe extern "C" fn(data: *mut c_void, indices: *const u32, count: u32),
     /// Notes that a traced packet passed `node` and went to `target`, with the node's record as JSON and as text.
-    pub trace:
-        unsafe extern "C" fn(node: *mut NodeContext, buffer: u32, target: u16, json: Text, text: Text),
+    pub trace: unsafe extern "C" fn(node: *mut NodeContext, buffer: u32, target: u16, json: Text, text: Text),
 
     /// Writes a log line. Any thread; rate-limited by the host.
     pub log: unsafe extern "C" fn(data: *mut c_void, level: LogLevel, target: Text, message: Text),
@@ -108,7 +108,8 @@ pub struct HostTable {
     pub run_on_main:
         unsafe extern "C" fn(data: *mut c_void, state: *mut c_void, run: unsafe extern "C" fn(*mut c_void)),
     /// Runs `drop(state)` on the main thread once every thread has passed a quiescent point.
-    pub retire: unsafe extern "C" fn(data: *mut c_void, state: *mut c_void, drop: unsafe extern "C" fn(*mut c_void)),
+    pub retire:
+        unsafe extern "C" fn(data: *mut c_void, state: *mut c_void, drop: unsafe extern "C" fn(*mut c_void)),
     /// Stops the workers between two passes of their loops. Nests.
     pub barrier_acquire: unsafe extern "C" fn(data: *mut c_void, cause: Text),
     /// Lets the workers go on.

@@ -19,19 +19,20 @@ mod text;
 mod worker;
 
 pub use buffer::{
-    BUFFER_DATA_BYTES, BUFFER_DATA_OFFSET, BUFFER_FIELD_BYTES, BUFFER_HEADROOM_BYTES, BufferFlags, BufferHeader,
-    NO_BUFFER, NO_INTERFACE, NO_TRACE,
+    BUFFER_DATA_BYTES, BUFFER_DATA_OFFSET, BUFFER_FIELD_BYTES, BUFFER_HEADROOM_BYTES, BufferFlags,
+    BufferHeader, NO_BUFFER, NO_INTERFACE, NO_TRACE,
 };
 pub use driver::{DeviceTable, DriverRegistration, RxTable, TxTable};
 pub use frame::{FRAME_SIZE, Frame, FrameFlags};
 pub use host::{CounterMemory, HostTable, LogLevel, Status, TaskTable};
 pub use layout::{LAYOUT_HASH, layout_dump};
 pub use plugin::{
-    ABI_MAJOR, ABI_MINOR, ArcRegistration, CommandRegistration, ConfigRegistration, Dependency, EventRegistration,
-    ExitRegistration, FeatureRegistration, InitRegistration, MAGIC, NodeKind, NodeRegistration, PLUGIN_SYMBOL,
-    PluginHeader, Registrations, read_prefix,
+    ABI_MAJOR, ABI_MINOR, ArcRegistration, CommandRegistration, ConfigRegistration, Dependency,
+    EventRegistration, ExitRegistration, FeatureRegistration, InitRegistration, MAGIC, NodeKind,
+    NodeRegistration, PLUGIN_SYMBOL, PluginHeader, Registrations, read_prefix,
 };
 pub use text::{Sink, Slice, Text, sink_into};
 pub use worker::{
-    ArcTable, FEATURES_PER_ARC, InterfaceFlags, InterfaceRow, MAX_ARCS, MAX_INTERFACES, NodeContext, WorkerContext,
+    ArcTable, FEATURES_PER_ARC, InterfaceFlags, InterfaceRow, MAX_ARCS, MAX_INTERFACES, NodeContext,
+    WorkerContext,
 };

@@ -88,7 +88,8 @@ unsafe impl<T: Sync> Sync for Slice<T> {}
 
 impl<T> Slice<T> {
     /// No elements.
-    pub const EMPTY: Self = Self { ptr: std::ptr::null(), len: 0, stride: size_of::<T>(), element: PhantomData };
+    pub const EMPTY: Self =
+        Self { ptr: std::ptr::null(), len: 0, stride: size_of::<T>(), element: PhantomData };
 
     /// A view of `elements`; the caller keeps them alive as long as the other side may read them.
     pub const fn new(elements: &[T]) -> Self {
@@ -167,5 +168,9 @@ impl Sink {
 pub fn sink_into<R>(call: impl FnOnce(Sink) -> R) -> (R, String) {
     let mut buffer = Vec::new();
     let result = call(Sink::into_vec(&mut buffer));
-    (result, String::from_utf8(buffer).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+    (
+        result,
+        String::from_utf8(buffer)
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
+    )
 }

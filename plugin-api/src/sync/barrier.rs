@@ -60,7 +60,10 @@ impl<T> BarrierCell<T> {
 
     /// The value, on the main thread, which is the only one that writes.
     pub fn get<'c>(&'c self, control: &'c Control<'_>) -> &'c T {
-        assert!(std::ptr::eq(self.host, control.host()), "a barrier cell is read on the main thread of its own host");
+        assert!(
+            std::ptr::eq(self.host, control.host()),
+            "a barrier cell is read on the main thread of its own host"
+        );
         // SAFETY: a `&mut T` exists only within `write`, whose guard borrows the control side mutably.
         unsafe { &*self.value.get() }
     }
@@ -73,7 +76,10 @@ impl<T> BarrierCell<T> {
     where
         T: Send,
     {
-        assert!(std::ptr::eq(self.host, guard.host), "a barrier cell is written under the barrier of its own host");
+        assert!(
+            std::ptr::eq(self.host, guard.host),
+            "a barrier cell is written under the barrier of its own host"
+        );
         // SAFETY: the workers stand. On the main thread, `get` and `read` need a `Control` or `Worker`, which are not
         // `Send`, so that `change` cannot have brought one in.
         change(unsafe { &mut *self.value.get() })

@@ -30,7 +30,10 @@ impl<T: Send + Sync + 'static> Published<T> {
     /// The worker is another host's.
     #[inline(always)]
     pub fn read<'w>(&'w self, worker: &'w Worker<'_>) -> &'w T {
-        assert!(std::ptr::eq(self.host, worker.host()), "a published value is read by workers of its own host");
+        assert!(
+            std::ptr::eq(self.host, worker.host()),
+            "a published value is read by workers of its own host"
+        );
         // SAFETY: the pointer is a boxed value that is dropped only after each thread of the host has passed a
         // quiescent point since its replacement; the worker's token lives between two such points.
         unsafe { &*self.current.load(Ordering::Acquire) }
@@ -38,7 +41,10 @@ impl<T: Send + Sync + 'static> Published<T> {
 
     /// The value at present, on the main thread, which is the only one that replaces it.
     pub fn get<'c>(&'c self, control: &'c Control<'_>) -> &'c T {
-        assert!(std::ptr::eq(self.host, control.host()), "a published value is read on the main thread of its own host");
+        assert!(
+            std::ptr::eq(self.host, control.host()),
+            "a published value is read on the main thread of its own host"
+        );
         // SAFETY: `Control` lives between two passes of the main thread's loop, and retired values are dropped there
         // only at the end of such a pass.
         unsafe { &*self.current.load(Ordering::Acquire) }
@@ -46,7 +52,10 @@ impl<T: Send + Sync + 'static> Published<T> {
 
     /// Replaces the value for all readers that come from now on.
     pub fn publish(&self, control: &Control<'_>, value: T) {
-        assert!(std::ptr::eq(self.host, control.host()), "a published value is replaced through its own host");
+        assert!(
+            std::ptr::eq(self.host, control.host()),
+            "a published value is replaced through its own host"
+        );
         unsafe extern "C" fn drop_value<T>(value: *mut c_void) {
             // SAFETY: made by `Box::into_raw` of a `T` and handed over once; see `publish`.
             let drop_it = || drop(unsafe { Box::from_raw(value.cast::<T>()) });
