@@ -130,10 +130,7 @@ impl Sum {
     /// As `checksum`, with UDP's rule that zero, which means "none", is sent as all ones (RFC 768).
     #[inline]
     pub const fn udp_checksum(self) -> u16 {
-        match self.checksum() {
-            0 => 0xffff,
-            checksum => checksum,
-        }
+        never_zero(self.checksum())
     }
 
     /// The sum itself, not complemented: what a partially checksummed packet (virtio-net NEEDS_CSUM) has stored.
@@ -208,7 +205,8 @@ pub fn checksum_20(header: &[u8; 20]) -> u16 {
 /// The checksum after a 16-bit word changed (RFC 1624 equation 3).
 ///
 /// It equals the full checksum, except over data that is now all zero: there RFC 1071 gives 0xffff and this 0x0000, which
-/// are the same number. No IP, TCP or UDP checksum covers such data.
+/// are the same number in one's complement, but a receiver takes only the first. No IP, TCP or UDP checksum covers such data;
+/// that of an ICMP echo may: see `never_zero`.
 #[inline]
 pub const fn update_u16(checksum: u16, old: u16, new: u16) -> u16 {
     !fold(!checksum as u64 + !old as u64 + new as u64)
@@ -231,6 +229,13 @@ pub fn update_bytes(checksum: u16, old: &[u8], new: &[u8]) -> u16 {
 pub const fn after_ttl_decrement(checksum: u16) -> u16 {
     let sum = checksum as u32 + 0x0100;
     (sum + (sum >= 0xffff) as u32) as u16
+}
+
+/// All ones for zero, the same number in one's complement: for UDP, where zero means "none", and after an update of a checksum
+/// whose data may now be all zero. Every receiver takes it.
+#[inline]
+pub const fn never_zero(checksum: u16) -> u16 {
+    if checksum == 0 { 0xffff } else { checksum }
 }
 
 /// One's complement of 16 bits from a sum of words.

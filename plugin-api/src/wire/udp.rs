@@ -3,7 +3,7 @@
 use zerocopy::byteorder::network_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::checksum::{self, Sum};
+use super::checksum::{self, Sum, never_zero};
 
 reasons! {
     /// Why bytes are not a UDP datagram.
@@ -148,11 +148,6 @@ impl UdpHeader {
             self.checksum = U16::new(never_zero(checksum::update_u16(self.checksum.get(), old, new)));
         }
     }
-}
-
-#[inline]
-const fn never_zero(checksum: u16) -> u16 {
-    if checksum == 0 { 0xffff } else { checksum }
 }
 
 #[cfg(test)]
