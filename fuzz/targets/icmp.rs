@@ -1,4 +1,5 @@
-//! ICMP of both versions: a valid echo request becomes a valid reply. The first 40 bytes serve as the IPv6 header.
+//! ICMP of both versions: a valid echo request becomes a valid reply. The first 40 bytes serve as the IPv6
+//! header.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

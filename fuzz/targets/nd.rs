@@ -1,5 +1,5 @@
-//! Neighbour discovery: IPv6 header and message. The checksum and hop limit are made right, so that what is behind them is
-//! reached.
+//! Neighbour discovery: IPv6 header and message. The checksum and hop limit are made right, so that what is
+//! behind them is reached.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

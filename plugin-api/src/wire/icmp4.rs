@@ -158,7 +158,8 @@ impl Icmp4Header {
         self.rest.get()
     }
 
-    /// Turns an echo request into its reply and keeps the checksum right; false, and nothing changes, for other messages.
+    /// Turns an echo request into its reply and keeps the checksum right; false, and nothing changes, for
+    /// other messages.
     #[inline]
     #[must_use]
     pub fn make_echo_reply(&mut self) -> bool {
@@ -172,7 +173,8 @@ impl Icmp4Header {
         true
     }
 
-    /// The reply to a request of zeros is all zero: there the plain update gives a checksum that receivers refuse.
+    /// The reply to a request of zeros is all zero: there the plain update gives a checksum that receivers
+    /// refuse.
     #[inline]
     fn update(&mut self, old: u16, new: u16) {
         self.checksum = U16::new(never_zero(checksum::update_u16(self.checksum.get(), old, new)));
@@ -223,8 +225,9 @@ impl Icmp4Error {
     /// Quoted bytes at most: with this header and an IPv4 header of 20 bytes, 576 (RFC 1812 §4.3.2.3).
     pub const MAX_QUOTE: usize = Ip4Header::MIN_REASSEMBLY - Ip4Header::LENGTH - Icmp4Header::LENGTH;
 
-    /// Whether an error may be sent about the packet that begins, with its IPv4 header, at the front of `packet`
-    /// (RFC 1812 §4.3.2.7). That the packet did not come as a link-layer broadcast is for the caller to know.
+    /// Whether an error may be sent about the packet that begins, with its IPv4 header, at the front of
+    /// `packet` (RFC 1812 §4.3.2.7). That the packet did not come as a link-layer broadcast is for the caller
+    /// to know.
     pub fn is_allowed_for(packet: &[u8]) -> bool {
         let Some((ip, _)) = Ip4Header::parse(packet) else {
             return false;
