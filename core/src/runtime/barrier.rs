@@ -149,12 +149,18 @@ impl Barrier {
 }
 
 /// How long the barrier was held, by cause and by powers of two.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct BarrierStats {
     /// Number of holds by power of two of the time in ns.
     pub histogram: [u64; 40],
     /// Holds and their longest and summed time, by cause.
     pub causes: std::collections::BTreeMap<String, (u64, Duration, Duration)>,
+}
+
+impl Default for BarrierStats {
+    fn default() -> Self {
+        Self { histogram: [0; 40], causes: std::collections::BTreeMap::new() }
+    }
 }
 
 impl BarrierStats {
@@ -184,7 +190,8 @@ mod tests {
     #[test]
     fn workers_see_no_change_halfway() {
         let barrier = Arc::new(Barrier::new(2));
-        let (a, b, stop) = (Arc::new(Plain::new(0)), Arc::new(Plain::new(0)), Arc::new(AtomicBool::new(false)));
+        let (a, b, stop) =
+            (Arc::new(Plain::new(0)), Arc::new(Plain::new(0)), Arc::new(AtomicBool::new(false)));
         let workers: Vec<_> = (0..2)
             .map(|worker| {
                 let (barrier, a, b, stop) = (barrier.clone(), a.clone(), b.clone(), stop.clone());

@@ -2,9 +2,11 @@
 
 use std::sync::atomic::Ordering;
 
-use raddle_plugin_api::abi::{BufferFlags, BufferHeader, FRAME_SIZE, Frame, FrameFlags, NodeKind, WorkerContext};
+use raddle_plugin_api::abi::{
+    BufferFlags, BufferHeader, FRAME_SIZE, Frame, FrameFlags, NodeKind, WorkerContext,
+};
 
-use super::{Clock, Thread};
+use super::{Clock, Shared, Thread};
 use crate::graph::DROP_NODE;
 
 /// Runs one pass; returns the packets that came in.
@@ -21,13 +23,13 @@ pub unsafe fn run_pass(thread: *mut Thread) -> u64 {
         for position in 0..input_count {
             let node = (&(*thread).inputs)[position];
             let slot = &raw mut (&mut (*thread).slots)[usize::from(node)];
-            (*thread).shared.current.store(u32::from(node), Ordering::Relaxed);
+            shared(thread).current.store(u32::from(node), Ordering::Relaxed);
             let count = ((*slot).run)(&raw mut (*slot).context, std::ptr::null_mut());
             let now = Clock::ticks();
             if count == u32::MAX {
                 fault(thread, node);
             } else if count > 0 {
-                (*thread).shared.stats.note(usize::from(node), u64::from(count), now.wrapping_sub(clock));
+                shared(thread).stats.note(usize::from(node), u64::from(count), now.wrapping_sub(clock));
                 received += u64::from(count);
             }
             clock = now;
@@ -35,7 +37,7 @@ pub unsafe fn run_pass(thread: *mut Thread) -> u64 {
         while let Some((node, frame)) = (*thread).pending.pop_front() {
             clock = run_node(thread, node, frame, clock);
         }
-        (*thread).shared.current.store(u32::MAX, Ordering::Relaxed);
+        shared(thread).current.store(u32::MAX, Ordering::Relaxed);
     }
     received
 }
@@ -48,24 +50,24 @@ unsafe fn run_node(thread: *mut Thread, node: u16, frame: *mut Frame, start: u64
         if *open == frame {
             *open = std::ptr::null_mut();
         }
-        if (*thread).shared.trace.is_wanted() {
+        if shared(thread).trace.is_wanted() {
             mark_traced(thread, node, frame);
         }
         let slot = &raw mut (&mut (*thread).slots)[usize::from(node)];
         (*thread).current = frame;
-        (*thread).shared.current.store(u32::from(node), Ordering::Relaxed);
+        shared(thread).current.store(u32::from(node), Ordering::Relaxed);
         let count = ((*slot).run)(&raw mut (*slot).context, frame);
         let end = Clock::ticks();
         if count == u32::MAX {
             // The node failed: what is left in the frame is dropped, and the main thread told.
             for &packet in (*frame).packets() {
                 (*header(&raw const (*thread).context, packet)).error = 0;
-                (*thread).shared.errors.count(0);
+                shared(thread).errors.count(0);
             }
             (*thread).cache.free((*frame).packets());
             fault(thread, node);
         } else {
-            (*thread).shared.stats.note(usize::from(node), u64::from(count), end.wrapping_sub(start));
+            shared(thread).stats.note(usize::from(node), u64::from(count), end.wrapping_sub(start));
         }
         if !(*thread).current.is_null() {
             give_frame(thread, frame);
@@ -78,7 +80,7 @@ unsafe fn run_node(thread: *mut Thread, node: u16, frame: *mut Frame, start: u64
 #[cold]
 unsafe fn fault(thread: *mut Thread, node: u16) {
     // SAFETY: as in `run_pass`.
-    let shared = unsafe { (*thread).shared.clone() };
+    let shared = unsafe { shared(thread) };
     (shared.on_fault)(node);
 }
 
@@ -93,7 +95,7 @@ unsafe fn mark_traced(thread: *mut Thread, node: u16, frame: *mut Frame) {
                 continue;
             }
             let now = (*thread).context.now_ns;
-            let Some(handle) = (*thread).shared.trace.start(usize::from(node), now) else { break };
+            let Some(handle) = shared(thread).trace.start(usize::from(node), now) else { break };
             (*header).flags |= BufferFlags::TRACED;
             (*header).trace = handle;
             (*frame).flags |= FrameFlags::TRACED;
@@ -110,7 +112,7 @@ pub(super) unsafe fn mark_received(thread: *mut Thread, node: u16, frame: *mut F
         for &packet in (*frame).packets() {
             let header = header(&raw const (*thread).context, packet);
             if (*header).flags & BufferFlags::TRACED != 0 {
-                (*thread).shared.trace.note((*header).trace, node, |entry| entry.next = Some(target));
+                shared(thread).trace.note((*header).trace, node, |entry| entry.next = Some(target));
             }
         }
     }
@@ -121,6 +123,14 @@ pub(super) unsafe fn mark_received(thread: *mut Thread, node: u16, frame: *mut F
 pub(super) unsafe fn header(context: *const WorkerContext, index: u32) -> *mut BufferHeader {
     // SAFETY: the context is alive and the index one of the pool's, as the caller vouches.
     unsafe { (*context).buffers.add(index as usize * (*context).buffer_stride as usize).cast() }
+}
+
+/// What other threads may read of the thread.
+#[inline(always)]
+pub(super) unsafe fn shared<'a>(thread: *mut Thread) -> &'a Shared {
+    // SAFETY: the thread is alive, as the caller vouches; this part of it is only ever shared.
+    let shared: &'a std::sync::Arc<Shared> = unsafe { &(*thread).shared };
+    shared
 }
 
 /// An empty frame.
@@ -171,7 +181,8 @@ pub(super) unsafe fn append(thread: *mut Thread, target: u16, packets: &[u32], f
                 (*thread).pending.push_back((target, frame));
                 (&mut (*thread).open)[usize::from(target)] = frame;
             } else {
-                let same = (*frame).flags & flags & FrameFlags::ONE_INTERFACE != 0 && (*frame).interface == interface;
+                let same = (*frame).flags & flags & FrameFlags::ONE_INTERFACE != 0
+                    && (*frame).interface == interface;
                 let traced = ((*frame).flags | flags) & FrameFlags::TRACED;
                 (*frame).flags = traced | if same { FrameFlags::ONE_INTERFACE } else { 0 };
             }

@@ -5,7 +5,7 @@ use std::ffi::c_void;
 use raddle_plugin_api::abi::{Frame, FrameFlags, NodeContext, Text, WorkerContext};
 
 use super::Thread;
-use super::dispatch::{append, header, push_frame};
+use super::dispatch::{append, header, push_frame, shared};
 use crate::graph::DROP_NODE;
 use crate::memory::BufferPool;
 
@@ -21,7 +21,12 @@ unsafe fn thread_of(worker: *mut WorkerContext) -> *mut Thread {
 ///
 /// # Safety
 /// As the ABI says: called by a node on its own thread, with packets that are its own.
-pub unsafe extern "C" fn enqueue(node: *mut NodeContext, indices: *const u32, targets: *const u16, count: u32) {
+pub unsafe extern "C" fn enqueue(
+    node: *mut NodeContext,
+    indices: *const u32,
+    targets: *const u16,
+    count: u32,
+) {
     if count == 0 {
         return;
     }
@@ -31,8 +36,11 @@ pub unsafe extern "C" fn enqueue(node: *mut NodeContext, indices: *const u32, ta
         let indices = std::slice::from_raw_parts(indices, count as usize);
         let targets = std::slice::from_raw_parts(targets, count as usize);
         let current = (*thread).current;
-        let (flags, interface) =
-            if current.is_null() { (FrameFlags::TRACED, 0) } else { ((*current).flags, (*current).interface) };
+        let (flags, interface) = if current.is_null() {
+            (FrameFlags::TRACED, 0)
+        } else {
+            ((*current).flags, (*current).interface)
+        };
         let mut start = 0;
         while start < indices.len() {
             let target = targets[start];
@@ -109,7 +117,7 @@ pub unsafe extern "C" fn trace(node: *mut NodeContext, buffer: u32, target: u16,
         (thread, handle, json.as_str().unwrap_or(""), text.as_str().unwrap_or(""))
     };
     // SAFETY: as above.
-    let (index, shared) = unsafe { ((*node).node as u16, &(*thread).shared) };
+    let (index, shared) = unsafe { ((*node).node as u16, shared(thread)) };
     shared.trace.note(handle, index, |entry| {
         if target != NO_TARGET {
             entry.next = Some(target);

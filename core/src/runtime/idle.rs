@@ -58,7 +58,8 @@ impl Poller {
             tv_sec: most.as_secs().min(3600) as i64,
             tv_nsec: i64::from(most.subsec_nanos()),
         });
-        let mut events = [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; 16];
+        let mut events =
+            [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; 16];
         // An error (a signal, usually) is a wake-up like another.
         let count = epoll::wait(&self.parts.set, &mut events, timeout.as_ref()).unwrap_or(0);
         if events[..count].iter().any(|event| event.data.u64() == ALARM) {

@@ -4,11 +4,12 @@ use std::ffi::c_void;
 use std::sync::atomic::Ordering;
 
 use raddle_plugin_api::abi::{
-    BufferFlags, FRAME_SIZE, Frame, FrameFlags, NodeContext, NodeKind, NodeRegistration, Sink, Slice, Status, Text,
+    BufferFlags, FRAME_SIZE, Frame, FrameFlags, NodeContext, NodeKind, NodeRegistration, Sink, Slice, Status,
+    Text,
 };
 
 use super::Thread;
-use super::dispatch::{give_frame, header, mark_received, push_frame, take_frame};
+use super::dispatch::{give_frame, header, mark_received, push_frame, shared, take_frame};
 use super::host_calls::NO_STATE;
 use super::queues::InterfaceCounter::{RxBytes, RxLost, RxPackets, TxBytes, TxLost, TxPackets};
 
@@ -68,7 +69,7 @@ unsafe extern "C" fn run_drop(node: *mut NodeContext, frame: *mut Frame) -> u32 
     unsafe {
         let thread = thread_of(node);
         for &packet in (*frame).packets() {
-            (*thread).shared.errors.count((*header(&raw const (*thread).context, packet)).error);
+            shared(thread).errors.count((*header(&raw const (*thread).context, packet)).error);
         }
         (*thread).cache.free((*frame).packets());
         (*frame).count
@@ -92,7 +93,7 @@ unsafe extern "C" fn run_input(node: *mut NodeContext, _: *mut Frame) -> u32 {
     unsafe {
         let thread = thread_of(node);
         let (own, worker) = ((*node).node as u16, (*node).worker);
-        let limit = (*thread).shared.vector_size.load(Ordering::Relaxed).min(FRAME_SIZE as u32);
+        let limit = shared(thread).vector_size.load(Ordering::Relaxed).min(FRAME_SIZE as u32);
         for position in 0..(*thread).rx.len() {
             let slot = &raw const (&(*thread).rx)[position];
             if (*slot).node != own || !(*slot).enabled {
@@ -110,7 +111,7 @@ unsafe extern "C" fn run_input(node: *mut NodeContext, _: *mut Frame) -> u32 {
                 give_frame(thread, frame);
                 return u32::MAX;
             }
-            let counters = &(*thread).shared.interfaces;
+            let counters = &shared(thread).interfaces;
             if lost > 0 {
                 counters.add(interface, RxLost, lost);
             }
@@ -125,7 +126,7 @@ unsafe extern "C" fn run_input(node: *mut NodeContext, _: *mut Frame) -> u32 {
             }
             (*frame).flags = FrameFlags::ONE_INTERFACE;
             (*frame).interface = interface;
-            if (*thread).shared.trace.is_wanted() {
+            if shared(thread).trace.is_wanted() {
                 mark_received(thread, own, frame, target);
             }
             received += count;
@@ -160,12 +161,13 @@ unsafe extern "C" fn run_tx(node: *mut NodeContext, frame: *mut Frame) -> u32 {
                 let (queue, table) = slot.queue.raw();
                 (table.transmit)(queue, (*node).worker, run.as_ptr(), run.len() as u32).min(run.len() as u32)
             });
-            let counters = &(*thread).shared.interfaces;
+            let counters = &shared(thread).interfaces;
             if (sent as usize) < run.len() {
                 counters.add(interface, TxLost, u64::from(run.len() as u32 - sent));
                 for &packet in &run[sent as usize..] {
                     let head = header(context, packet);
-                    let rest = if (*head).flags & BufferFlags::CHAINED != 0 { (*head).rest_length } else { 0 };
+                    let rest =
+                        if (*head).flags & BufferFlags::CHAINED != 0 { (*head).rest_length } else { 0 };
                     bytes -= u64::from((*head).current_length) + u64::from(rest);
                 }
             }

@@ -208,7 +208,8 @@ impl Thread {
         if slot.kind != NodeKind::INTERNAL {
             self.inputs.push(self.slots.len() as u16);
             let slots = &self.slots;
-            let is_late = |&node: &u16| slots.get(usize::from(node)).unwrap_or(&slot).kind != NodeKind::PRE_INPUT;
+            let is_late =
+                |&node: &u16| slots.get(usize::from(node)).unwrap_or(&slot).kind != NodeKind::PRE_INPUT;
             self.inputs.sort_by_key(is_late);
         }
         self.slots.push(slot);

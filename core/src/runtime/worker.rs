@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::barrier::{Barrier, BarrierStats};
-use super::dispatch::run_pass;
+use super::dispatch::{run_pass, shared};
 use super::{Clock, Shared, Thread};
 
 /// How long a thread polls on after its last packet before it sleeps.
@@ -48,7 +48,11 @@ impl Threads {
         let barrier = Arc::new(Barrier::new(threads.len().saturating_sub(1)));
         let handles = threads
             .into_iter()
-            .map(|thread| Handle { shared: Arc::clone(thread.shared()), thread: Box::into_raw(thread), join: None })
+            .map(|thread| Handle {
+                shared: Arc::clone(thread.shared()),
+                thread: Box::into_raw(thread),
+                join: None,
+            })
             .collect();
         Self {
             handles,
@@ -268,8 +272,9 @@ fn worker_loop(thread: *mut Thread, shared: &Shared, barrier: &Barrier, stop: &A
 unsafe fn note_cache(thread: *mut Thread) {
     // SAFETY: the caller's own thread.
     unsafe {
-        (*thread).shared.exhausted.store((*thread).cache.exhausted, Ordering::Relaxed);
-        (*thread).shared.cached.store((*thread).cache.held() as u64, Ordering::Relaxed);
+        let shared = shared(thread);
+        shared.exhausted.store((*thread).cache.exhausted, Ordering::Relaxed);
+        shared.cached.store((*thread).cache.held() as u64, Ordering::Relaxed);
     }
 }
 
