@@ -1,6 +1,9 @@
 //! The raddle dataplane: see the book in `docs/`.
 #![deny(unsafe_op_in_unsafe_fn)]
 
+pub mod feature;
 pub mod graph;
+pub mod interface;
 pub mod memory;
+pub mod process;
 pub mod runtime;
