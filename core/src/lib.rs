@@ -3,6 +3,7 @@
 
 pub mod feature;
 pub mod graph;
+pub mod host;
 pub mod interface;
 pub mod memory;
 pub mod process;

@@ -74,6 +74,11 @@ pub struct InHand {
 }
 
 impl InHand {
+    /// Whose task it is.
+    pub fn owner(&self) -> Owner {
+        self.task.owner
+    }
+
     /// Polls the task. The executor is not borrowed meanwhile.
     pub fn poll(&mut self) -> Polled {
         self.task.polls += 1;
@@ -143,6 +148,12 @@ impl Executor {
         let gone: Vec<u64> =
             self.tasks.iter().filter(|(_, task)| task.owner == owner).map(|(&id, _)| id).collect();
         gone.into_iter().filter_map(|id| self.tasks.remove(&id)).collect()
+    }
+
+    /// Takes all tasks out, to be dropped without a borrow.
+    #[must_use = "dropping the tasks runs their destructors"]
+    pub fn cancel_all(&mut self) -> Vec<impl Drop + use<>> {
+        self.tasks.drain().map(|(_, task)| task).collect()
     }
 
     /// When the next timer is due, in ns; 0 when a task is ready.

@@ -28,4 +28,5 @@ pub use retire::RetireList;
 pub use stats::{Errors, NodeStats, NodeTotals};
 pub use thread::{NodeSlot, Shared, Thread, ThreadParts};
 pub use trace::{PacketTrace, TraceEntry, TraceStore};
+pub(crate) use worker::pin;
 pub use worker::{HeldThreads, Threads, WorkerConfig};
