@@ -1,1 +1,3 @@
 //! The SDK of raddle.
+
+pub mod config;
