@@ -44,8 +44,8 @@ pub fn parse_section<T: DeserializeOwned>(text: &str, name: &str) -> Result<Opti
 /// Returns the candidate that `name` most likely meant, if one is near enough to be worth naming.
 pub fn nearest<'c>(name: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     let limit = match name.chars().count() {
-        0..=3 => 1,
-        4..=7 => 2,
+        0..=5 => 1,
+        6..=8 => 2,
         _ => 3,
     };
     let by_distance = |candidate: &'c str| (strsim::damerau_levenshtein(name, candidate), candidate);

@@ -3,4 +3,9 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod client;
 pub mod language;
+pub mod protocol;
+pub mod render;
+pub mod server;
+pub mod socket;
