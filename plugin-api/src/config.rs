@@ -41,6 +41,22 @@ pub fn parse_section<T: DeserializeOwned>(text: &str, name: &str) -> Result<Opti
     Tree::parse(text)?.read(&[Step::Key(name)], &[])
 }
 
+/// Keys of `[interface.NAME]` that mean the same for every driver; the core reads them.
+pub const INTERFACE_KEYS: &[&str] =
+    &["driver", "up", "addresses", "mtu", "mac", "features", "l2-xconnect", "rx-mode"];
+
+/// Parses what a driver of its own knows of `[interface.NAME]`: all but [`INTERFACE_KEYS`]. `None` when the file has no
+/// such interface.
+///
+/// # Errors
+/// All problems found, each with its position. Unknown keys are told beside those of the core.
+pub fn parse_interface_options<T: DeserializeOwned>(
+    text: &str,
+    interface: &str,
+) -> Result<Option<T>, SectionError> {
+    Tree::parse(text)?.read(&[Step::Key("interface"), Step::Key(interface)], INTERFACE_KEYS)
+}
+
 /// Returns the candidate that `name` most likely meant, if one is near enough to be worth naming.
 pub fn nearest<'c>(name: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     let limit = match name.chars().count() {
@@ -48,15 +64,19 @@ pub fn nearest<'c>(name: &str, candidates: impl IntoIterator<Item = &'c str>) ->
         6..=8 => 2,
         _ => 3,
     };
-    let by_distance = |candidate: &'c str| (strsim::damerau_levenshtein(name, candidate), candidate);
-    candidates
-        .into_iter()
-        .map(by_distance)
-        .filter(|(distance, candidate)| {
-            *distance <= limit && *distance < candidate.chars().count().max(name.chars().count())
-        })
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
+    let long_enough = |text: &str| text.chars().count() >= 3;
+    let mut best: Option<(usize, &str)> = None;
+    for candidate in candidates {
+        let distance = strsim::damerau_levenshtein(name, candidate);
+        let is_part = (long_enough(candidate) && name.starts_with(candidate))
+            || (long_enough(name) && candidate.starts_with(name));
+        let longest = candidate.chars().count().max(name.chars().count());
+        let is_near = (distance <= limit && distance < longest) || is_part;
+        if is_near && best.is_none_or(|(least, _)| distance < least) {
+            best = Some((distance, candidate));
+        }
+    }
+    best.map(|(_, candidate)| candidate)
 }
 
 /// One thing that is wrong with a configuration text, and where.
@@ -81,7 +101,7 @@ impl Problem {
         let column = text[line_start..start].chars().count() + 1;
         let width = text[start..end.clamp(start, line_end)].trim_end().chars().count().max(1);
 
-        let from = if column > SOURCE_WIDTH / 2 { column - SOURCE_WIDTH / 2 } else { 0 };
+        let from = column.saturating_sub(SOURCE_WIDTH / 2);
         let shown: Vec<char> = text[line_start..line_end].chars().skip(from).take(SOURCE_WIDTH).collect();
         let printable = |c: &char| if c.is_control() { ' ' } else { *c };
         let source: String = shown.iter().map(printable).collect::<String>().trim_end().to_owned();
@@ -204,9 +224,22 @@ impl<'t> Tree<'t> {
     pub fn parse(text: &'t str) -> Result<Self, SectionError> {
         let (root, errors) = DeTable::parse_recoverable(text);
         let mut problems: Vec<Problem> = Vec::new();
+        // All keys of a table whose header is a duplicate may be duplicates too; the header says enough.
+        let mut duplicate_table_end = 0;
         for error in errors {
             let span = error.span().unwrap_or(text.len()..text.len());
-            let problem = Problem::at(text, span, reword_syntax(error.message()));
+            let is_duplicate = error.message() == "duplicate key";
+            if is_duplicate && span.start < duplicate_table_end {
+                continue;
+            }
+            let message = match text.get(span.clone()).filter(|key| is_duplicate && !key.is_empty()) {
+                Some(key) => format!("duplicate key `{key}`"),
+                None => reword_syntax(error.message()),
+            };
+            let problem = Problem::at(text, span.clone(), message);
+            if is_duplicate && problem.source.trim_start().starts_with('[') {
+                duplicate_table_end = text[span.end..].find("\n[").map_or(text.len(), |next| span.end + next);
+            }
             if !problems.iter().any(|earlier| earlier.line == problem.line) {
                 problems.push(problem);
             }
@@ -580,7 +613,7 @@ mod tests {
         assert!(problems("[sample]\nname = \n").iter().all(|p| p.starts_with("2:")), "missing value");
         let duplicate = problems("[sample]\nname = 'a'\nname = 'b'\n");
         assert_eq!(duplicate.len(), 1);
-        assert!(duplicate[0].starts_with("3:1: duplicate key"), "{duplicate:?}");
+        assert!(duplicate[0].starts_with("3:1: duplicate key `name`"), "{duplicate:?}");
     }
 
     #[test]
@@ -599,11 +632,8 @@ mod tests {
         }
         let text =
             "[interface.tap0]\ndriver = 'tap'\nhost = 'h0'\n[interface.tap1]\ndrivr = 'tap'\nhost = 'h1'\n";
-        let tree = Tree::parse(text).unwrap();
-        let path = |name| [Step::Key("interface"), Step::Key(name)];
-        let options: Options = tree.read(&path("tap0"), &["driver"]).unwrap().unwrap();
-        assert_eq!(options.host, "h0");
-        let error = tree.read::<Options>(&path("tap1"), &["driver"]).unwrap_err();
+        assert_eq!(parse_interface_options::<Options>(text, "tap0").unwrap().unwrap().host, "h0");
+        let error = parse_interface_options::<Options>(text, "tap1").unwrap_err();
         assert_eq!(error.to_string(), "5:1: unknown key `drivr`; did you mean `driver`?");
     }
 
@@ -622,6 +652,8 @@ mod tests {
         assert_eq!(nearest("x", ["y"]), None);
         assert_eq!(nearest("tap1", ["tap0", "loop0"]), Some("tap0"));
         assert_eq!(nearest("completely", ["other"]), None);
+        assert_eq!(nearest("warning", ["error", "warn"]), Some("warn"));
+        assert_eq!(nearest("interface-mode", ["interface", "inter"]), Some("interface"));
     }
 
     proptest::proptest! {

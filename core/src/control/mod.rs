@@ -4,6 +4,7 @@
 
 pub mod address;
 pub mod client;
+pub mod config;
 pub mod language;
 pub mod protocol;
 pub mod render;
