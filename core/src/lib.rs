@@ -1,3 +1,4 @@
 //! The raddle dataplane.
 
+pub mod cli;
 pub mod control;

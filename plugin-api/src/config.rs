@@ -238,7 +238,8 @@ impl<'t> Tree<'t> {
             };
             let problem = Problem::at(text, span.clone(), message);
             if is_duplicate && problem.source.trim_start().starts_with('[') {
-                duplicate_table_end = text[span.end..].find("\n[").map_or(text.len(), |next| span.end + next);
+                let rest = text.get(span.end..).unwrap_or_default();
+                duplicate_table_end = rest.find("\n[").map_or(text.len(), |next| span.end + next);
             }
             if !problems.iter().any(|earlier| earlier.line == problem.line) {
                 problems.push(problem);
