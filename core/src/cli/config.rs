@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::dispatch::print;
+use super::engine::Engine;
 use super::exit::Exit;
-use super::run::Engine;
+use super::output::print;
 use crate::control::config::{Config, ConfigError, Document, Owners, sections::PluginsConfig};
 
 /// Reads a configuration file, or takes all defaults when there is none.

@@ -1,15 +1,15 @@
 //! Leads from the arguments to what does the work.
 
 use std::ffi::OsString;
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use super::args::{Arguments, Command, ConfigCommand, PluginCommand};
+use super::engine::Engine;
 use super::exit::Exit;
-use super::run::Engine;
+use super::output::{print, print_json};
 use super::{config, ctl, run};
 
 /// Runs the binary with these arguments (the first is its name) on an engine.
@@ -28,19 +28,6 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, engine: &dyn Engine) 
         Command::Config(ConfigCommand::Check { files }) => config::check(&files, engine).into(),
         Command::Config(ConfigCommand::Schema) => print_json(&crate::control::config::schema()).into(),
         Command::Plugin(PluginCommand::Check { files }) => check_plugins(&files, engine).into(),
-    }
-}
-
-/// Prints JSON for people to read.
-pub(super) fn print_json(value: &serde_json::Value) -> Exit {
-    print(&format!("{value:#}"))
-}
-
-/// Prints a text and a newline. A reader that has had enough (`| head`) is no failure.
-pub(super) fn print(text: &str) -> Exit {
-    match writeln!(std::io::stdout().lock(), "{text}") {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Exit::Failure,
-        _ => Exit::Success,
     }
 }
 

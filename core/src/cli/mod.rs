@@ -6,11 +6,14 @@ mod args;
 mod config;
 mod ctl;
 mod dispatch;
+mod engine;
 mod exit;
 mod history;
+mod output;
 mod run;
+mod session;
 mod shell;
 
 pub use dispatch::main;
+pub use engine::Engine;
 pub use exit::Exit;
-pub use run::Engine;

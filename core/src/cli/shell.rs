@@ -10,10 +10,10 @@ use rustyline::hint::{Hint, Hinter};
 use rustyline::history::FileHistory;
 use rustyline::{CompletionType, Config, Context, Editor, Helper, Validator};
 
-use super::ctl::{Session, is_farewell};
 use super::exit::Exit;
 use super::history;
-use crate::control::language::Completion;
+use super::session::{Session, is_farewell};
+use crate::control::language::{Candidate, Completion};
 
 const PROMPT: &str = "raddle# ";
 
@@ -73,11 +73,8 @@ struct Daemon {
 }
 
 impl Daemon {
-    /// What may stand at the cursor; nothing when the daemon does not answer, which the next command will tell.
     fn ask(&self, line: &str, cursor: usize) -> Option<Completion> {
-        let mut session = self.session.try_borrow_mut().ok()?;
-        let completion = session.client().and_then(|client| client.complete(line, cursor)).ok()?;
-        line.is_char_boundary(completion.start).then_some(completion)
+        self.session.try_borrow_mut().ok()?.complete(line, cursor)
     }
 }
 
@@ -86,16 +83,20 @@ impl Completer for Daemon {
 
     fn complete(&self, line: &str, cursor: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<Pair>)> {
         let Some(completion) = self.ask(line, cursor) else { return Ok((cursor, Vec::new())) };
-        let real = completion.candidates.into_iter().filter(|candidate| !candidate.placeholder);
-        let pair = |candidate: crate::control::language::Candidate| Pair {
+        let typed = &line[completion.start..cursor];
+        let pair = |candidate: Candidate| Pair {
             display: match candidate.help.as_str() {
                 "" => candidate.text.clone(),
                 help => format!("{:16}  {help}", candidate.text),
             },
-            // The blank says that the word is whole.
-            replacement: format!("{} ", candidate.text),
+            replacement: match candidate.placeholder {
+                // Stands in the list, so that no other candidate is taken for the only one, but inserts nothing.
+                true => typed.to_owned(),
+                // The blank says that the word is whole.
+                false => format!("{} ", candidate.text),
+            },
         };
-        Ok((completion.start, real.map(pair).collect()))
+        Ok((completion.start, completion.candidates.into_iter().map(pair).collect()))
     }
 }
 
@@ -161,7 +162,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("s");
         let mut server = Server::start(&path, Arc::new(Sample::new()), Limits::default()).unwrap();
-        let daemon = Daemon { session: RefCell::new(Session::to(&path)) };
+        let daemon = Daemon { session: RefCell::new(Session::new(path.clone(), false)) };
         let history = DefaultHistory::new();
         let context = Context::new(&history);
 
@@ -171,10 +172,16 @@ mod tests {
         assert_eq!(hint("sho"), Some(Suggestion { text: "w".into(), insert: true }));
         assert_eq!(hint("big "), Some(Suggestion { text: "<bytes:u32>".into(), insert: false }));
         assert_eq!(hint("nonsense "), None);
-        assert!(daemon.complete("big ", 4, &context).unwrap().1.is_empty(), "a placeholder is not inserted");
+        assert_eq!(
+            daemon.complete("big ", 4, &context).unwrap().1[0].replacement,
+            "",
+            "a placeholder is not inserted"
+        );
 
         server.stop();
         assert_eq!(hint("sho"), None);
         assert!(daemon.complete("sh", 2, &context).unwrap().1.is_empty());
+        let _restarted = Server::start(&path, Arc::new(Sample::new()), Limits::default()).unwrap();
+        assert!(hint("sho").is_some(), "it connects again");
     }
 }

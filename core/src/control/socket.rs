@@ -9,7 +9,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 
 /// Bytes that a path of a Unix socket may have (`sun_path` without its closing NUL).
 const MAX_PATH_BYTES: usize = 107;
@@ -152,6 +152,8 @@ fn take_lock(path: &Path) -> Result<Option<File>, SocketError> {
             .truncate(false)
             .write(true)
             .mode(0o600)
+            // In a directory that others can write to, do not be led to a file elsewhere.
+            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
             .open(path)
             .map_err(failed("open the lock file"))?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
@@ -270,6 +272,12 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
         let long = directory.path().join("x".repeat(120));
         assert!(matches!(SocketFile::create(&long), Err(SocketError::PathTooLong { .. })));
+        let linked = directory.path().join("linked.sock");
+        std::os::unix::fs::symlink(&path, directory.path().join("linked.sock.lock")).unwrap();
+        assert!(matches!(
+            SocketFile::create(&linked),
+            Err(SocketError::Io { action: "open the lock file", .. })
+        ));
         let nowhere = directory.path().join("no/such/raddle.sock");
         assert!(matches!(
             SocketFile::create(&nowhere),

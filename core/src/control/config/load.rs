@@ -1,53 +1,17 @@
 //! Reads a whole configuration: all sections, then what they say of each other.
 
-use raddle_plugin_api::config::{Problem, SectionError, Step, Tree, nearest};
+use raddle_plugin_api::config::{INTERFACE_KEYS, Problem, SectionError, Step, Tree, nearest};
 use serde::de::DeserializeOwned;
 
 use super::check::check;
 use super::document::{ConfigError, Document, raw};
+use super::model::{Config, InterfaceSection};
 use super::owners::Owners;
-use super::sections::{
-    BuffersConfig, ControlConfig, InterfaceConfig, LogConfig, NeighborConfig, PluginsConfig, RouteConfig,
-    RuntimeConfig,
-};
+use super::sections::InterfaceConfig;
 
 /// Sections that the core reads itself.
 pub const CORE_SECTIONS: &[&str] =
     &["runtime", "buffers", "control", "plugins", "log", "interface", "route", "neighbor"];
-
-/// A configuration.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Config {
-    /// Threads.
-    pub runtime: RuntimeConfig,
-    /// Packet memory.
-    pub buffers: BuffersConfig,
-    /// The control socket.
-    pub control: ControlConfig,
-    /// What is loaded.
-    pub plugins: PluginsConfig,
-    /// What is told.
-    pub log: LogConfig,
-    /// Interfaces, in the order of the file.
-    pub interfaces: Vec<InterfaceSection>,
-    /// Paths of routes, in the order of the file.
-    pub routes: Vec<RouteConfig>,
-    /// Known neighbours, in the order of the file.
-    pub neighbors: Vec<NeighborConfig>,
-    /// Sections of plugins and drivers, as they stand in the file.
-    pub others: toml::Table,
-}
-
-/// An interface of a configuration.
-#[derive(Debug, Clone, PartialEq)]
-pub struct InterfaceSection {
-    /// Its name.
-    pub name: String,
-    /// What is the same for every driver.
-    pub common: InterfaceConfig,
-    /// The driver's own keys, as they stand in the file; the driver reads them by [`Document::interface_options`].
-    pub options: toml::Table,
-}
 
 impl Config {
     /// Reads and checks all of a document.
@@ -120,13 +84,16 @@ fn interfaces(tree: &Tree<'_>, owners: &Owners, problems: &mut Vec<Problem>) -> 
             continue;
         }
         let keys = tree.keys(&path);
-        let (common, own): (Vec<&str>, Vec<&str>) =
-            keys.iter().partition(|key| raddle_plugin_api::config::INTERFACE_KEYS.contains(key));
-        let parts = (
-            keep(tree.read::<InterfaceConfig>(&path, &own), problems).flatten(),
-            keep(tree.read::<toml::Table>(&path, &common), problems).flatten(),
-        );
-        let (Some(common), Some(options)) = parts else { continue };
+        let (common, own): (Vec<&str>, Vec<&str>) = keys.iter().partition(|key| INTERFACE_KEYS.contains(key));
+        let options = keep(tree.read::<toml::Table>(&path, &common), problems).flatten();
+        let common = match tree.read::<InterfaceConfig>(&path, &own) {
+            Ok(common) => common,
+            Err(error) => {
+                misspelt(tree, &path, &own, error, problems);
+                None
+            }
+        };
+        let (Some(common), Some(options)) = (common, options) else { continue };
         match owners.options_check(&common.driver) {
             Some(check) => keep(check(tree.text(), name), problems).unwrap_or_default(),
             None if owners.accepts_unknown() => {}
@@ -140,6 +107,28 @@ fn interfaces(tree: &Tree<'_>, owners: &Owners, problems: &mut Vec<Problem>) -> 
         found.push(InterfaceSection { name: name.to_owned(), common, options });
     }
     found
+}
+
+/// Reports what is wrong with the common keys of an interface. As no driver may be known to ask for its own keys, those
+/// that are nearly a common one are told here, and explain why that one is missing.
+fn misspelt(
+    tree: &Tree<'_>,
+    path: &[Step<'_>; 2],
+    own: &[&str],
+    error: SectionError,
+    problems: &mut Vec<Problem>,
+) {
+    let suspects: Vec<(&str, &str)> = own
+        .iter()
+        .filter_map(|key| nearest(key, INTERFACE_KEYS.iter().copied()).map(|meant| (*key, meant)))
+        .collect();
+    problems.extend(error.into_problems().into_iter().filter(|problem| {
+        !suspects.iter().any(|(_, meant)| problem.message() == format!("missing key `{meant}`"))
+    }));
+    for (key, meant) in suspects {
+        let problem = tree.key_problem(&[path[0], path[1], Step::Key(key)], format!("unknown key `{key}`"));
+        problems.push(problem.suggest(Some(meant)));
+    }
 }
 
 fn unknown_section(tree: &Tree<'_>, name: &str, owners: &Owners) -> Problem {

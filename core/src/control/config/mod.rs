@@ -3,12 +3,17 @@
 mod check;
 mod document;
 mod load;
+mod model;
 mod owners;
 mod render;
 mod schema;
 pub mod sections;
 
+#[cfg(test)]
+mod tests;
+
 pub use document::{ConfigError, Document};
-pub use load::{CORE_SECTIONS, Config, InterfaceSection};
+pub use load::CORE_SECTIONS;
+pub use model::{Config, InterfaceSection};
 pub use owners::{OptionsCheck, Owners, SectionCheck};
 pub use schema::schema;

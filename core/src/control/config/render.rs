@@ -3,7 +3,7 @@
 use serde::ser::{Error as _, SerializeMap};
 use serde::{Serialize, Serializer};
 
-use super::load::{Config, InterfaceSection};
+use super::model::{Config, InterfaceSection};
 
 impl Config {
     /// The configuration as TOML that reads back as the same.

@@ -107,7 +107,7 @@ impl CommandSet {
 
 #[cfg(test)]
 mod tests {
-    use super::super::set::Interpreted;
+    use super::super::interpret::Interpreted;
     use super::*;
 
     fn page(line: &str) -> String {

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 use serde_json::{Map, Value};
 
 use super::complete::NoCompleter;
-use super::set::{CommandSet, Interpreted};
+use super::interpret::Interpreted;
+use super::set::CommandSet;
 use super::token::quote;
 use super::types::ArgumentType;
 use super::usage::{Element, Usage};
@@ -97,7 +98,7 @@ fn speak(
                 speak(chosen, dice, line, said);
             }
             Element::Options(groups) => {
-                let mut order: Vec<usize> = (0..groups.len()).filter(|_| dice() % 2 == 0).collect();
+                let mut order: Vec<usize> = (0..groups.len()).filter(|_| dice().is_multiple_of(2)).collect();
                 if !order.is_empty() {
                     let turn = dice() as usize % order.len();
                     order.rotate_left(turn);
@@ -123,7 +124,7 @@ fn sample(kind: ArgumentType, dice: u32) -> String {
         ArgumentType::Ip6Prefix => format!("2001:db8::{:x}/{}", dice & 0xffff, dice % 129),
         ArgumentType::Mac => format!("02:00:00:00:00:{:02x}", dice & 0xff),
         ArgumentType::Duration => format!("{}ms", dice),
-        ArgumentType::OnOff => if dice % 2 == 0 { "on" } else { "off" }.to_owned(),
+        ArgumentType::OnOff => if dice.is_multiple_of(2) { "on" } else { "off" }.to_owned(),
         _ => format!("v{dice} x"),
     }
 }

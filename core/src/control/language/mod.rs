@@ -3,6 +3,7 @@
 mod complete;
 mod error;
 mod help;
+mod interpret;
 mod matcher;
 mod set;
 mod token;
@@ -15,7 +16,8 @@ mod laws;
 pub use complete::{Candidate, Completer, Completion, NoCompleter, Query};
 pub use error::CommandError;
 pub use help::{HelpEntry, HelpPage};
-pub use set::{CommandId, CommandSet, Interpreted, Invocation, RegisterError};
+pub use interpret::{Interpreted, Invocation};
+pub use set::{CommandId, CommandSet, RegisterError};
 pub use token::{MAX_LINE_BYTES, MAX_TOKENS, Token, TokenError, Tokens, quote, tokenise};
 pub use types::{ArgumentType, TYPE_NAMES};
 pub use usage::{Argument, Choice, Element, Usage, UsageError, Word};
