@@ -143,9 +143,9 @@ impl Response {
         match reply {
             Ok(output) if format == Format::Json => response.data = Some(output.data),
             Ok(output) if format == Format::Text => response.text = Some(output.into_text()),
-            Ok(output) => {
-                response.data = Some(output.data.clone());
-                response.text = Some(output.into_text());
+            Ok(Output { data, text }) => {
+                response.text = Some(text.unwrap_or_else(|| super::render::text(&data)));
+                response.data = Some(data);
             }
             Err(failure) => response.error = Some(failure),
         }

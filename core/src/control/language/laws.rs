@@ -85,6 +85,12 @@ fn speak(
                     said.insert(word.text.clone(), true.into());
                 }
             }
+            Element::Argument(argument) if argument.repeated => {
+                let texts: Vec<String> = (0..=dice() % 3).map(|_| sample(argument.kind, dice())).collect();
+                let values: Option<Vec<Value>> = texts.iter().map(|text| argument.kind.read(text)).collect();
+                said.insert(argument.name.clone(), values.unwrap().into());
+                line.extend(texts.iter().map(|text| quote(text)));
+            }
             Element::Argument(argument) => {
                 let text = sample(argument.kind, dice());
                 said.insert(argument.name.clone(), argument.kind.read(&text).unwrap());
@@ -131,9 +137,10 @@ fn sample(kind: ArgumentType, dice: u32) -> String {
 
 proptest! {
     #[test]
-    fn any_line_made_of_a_usage_gives_its_arguments_back(shapes in shapes(), dice in proptest::collection::vec(any::<u32>(), 1..64)) {
+    fn any_line_made_of_a_usage_gives_its_arguments_back(shapes in shapes(), tail in proptest::sample::select(vec!["", " <tail:u16…>", " end [tail <more:word…>]"]), dice in proptest::collection::vec(any::<u32>(), 1..64)) {
         let mut text = "k0q".to_owned();
         write(&shapes, &mut 0, &mut text);
+        text += tail;
         let mut set = CommandSet::new();
         set.register("k0qother <x:string>", "").unwrap();
         let id = set.register(&text, "").unwrap();
