@@ -38,7 +38,7 @@ pub enum SocketError {
         path: PathBuf,
     },
     /// A system call failed.
-    #[error("cannot {action} {}", .path.display())]
+    #[error("cannot {action} {}: {source}", .path.display())]
     Io {
         /// What was tried.
         action: &'static str,

@@ -28,13 +28,13 @@ pub enum CommandError {
         words: Vec<String>,
     },
     /// A token is no value of the only thing that may stand there.
-    #[error("`{token}` is not {expected} ({argument})")]
+    #[error("<{argument}>: `{token}` is not {expected}")]
     BadValue {
         /// The token.
         token: String,
         /// What the type wants, in words.
         expected: String,
-        /// The argument as it stands in the usage.
+        /// The argument's name.
         argument: String,
         /// The usages in question, one a line.
         usage: String,

@@ -172,25 +172,21 @@ mod tests {
         let cases = [
             ("shwo", "unknown command `shwo`; did you mean `show`?"),
             ("frobnicate", "unknown command `frobnicate`; `help` lists all commands"),
-            ("show interfaec", "`show interfaec`"),
+            ("show interfaec", "unexpected `interfaec` after `show`; did you mean `interface`?"),
             ("show runtme", "unexpected `runtme` after `show`; did you mean `runtime`?"),
             ("show runtime x", "unexpected `x` after `show runtime`; the line should end there"),
             ("route add 10.0.0.0/8", "`route add 10.0.0.0/8` is incomplete; expected `via`"),
-            ("route add x", "`x` is not an IP prefix (ADDRESS/LENGTH) (<prefix>)"),
-            ("ping 10.0.0.1 count 101", "`101` is not a number from 1 to 100 (<count:u32:1..100>)"),
+            ("route add x", "<prefix>: `x` is not an IP prefix (ADDRESS/LENGTH)"),
+            ("ping 10.0.0.1 count 101", "<count>: `101` is not a number from 1 to 100"),
             ("trace add n", "`trace add n` is incomplete; expected <count:u32>"),
-            ("test many 1 x", "`x` is not a number from 0 to 65535 (<values:u16…>)"),
+            ("test many 1 x", "<values>: `x` is not a number from 0 to 65535"),
             ("test any x", "unexpected `x` after `test any`; expected <a:ip>, `name` or `all`"),
             ("log 'x", "a quote is not closed"),
             ("acl", "`acl` is incomplete; expected `add` or `delete`"),
         ];
-        for (line, expected) in cases.iter().filter(|(line, _)| *line != "show interfaec") {
-            assert_eq!(message(line), *expected, "{line}");
+        for (line, expected) in cases {
+            assert_eq!(message(line), expected, "{line}");
         }
-        assert_eq!(
-            message("show interfaec"),
-            "unexpected `interfaec` after `show`; did you mean `interface`?"
-        );
         assert_eq!(set().interpret("trace add n").unwrap_err().usage(), Some("trace add <node> <count:u32>"));
     }
 

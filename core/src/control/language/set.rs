@@ -132,7 +132,7 @@ impl CommandSet {
             return CommandError::BadValue {
                 token: token.text.clone(),
                 expected: argument.kind.describe(),
-                argument: argument.to_string(),
+                argument: argument.name.clone(),
                 usage,
             };
         }
