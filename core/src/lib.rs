@@ -1,6 +1,8 @@
 //! The raddle dataplane: see the book in `docs/`.
 #![deny(unsafe_op_in_unsafe_fn)]
 
+pub mod cli;
+pub mod control;
 pub mod feature;
 pub mod graph;
 pub mod host;
