@@ -6,6 +6,7 @@ Frames are received on plain packet sockets that are opened before anything is s
 """
 
 import json
+import linecache
 import logging
 import select
 import socket
@@ -185,8 +186,11 @@ def serve():
         request = json.loads(line)
         names["args"] = request["args"]
         names["result"] = None
+        snippet = request["snippet"]
+        # So that a traceback shows the snippet's own lines.
+        linecache.cache["snippet"] = (len(snippet), None, snippet.splitlines(True), "snippet")
         try:
-            exec(compile(request["snippet"], "snippet", "exec"), names)
+            exec(compile(snippet, "snippet", "exec"), names)
             answer = json.dumps({"result": names["result"]})
         except Exception:
             answer = json.dumps({"error": traceback.format_exc()})

@@ -118,9 +118,9 @@ fn judge_makes_asks_and_decodes() -> Result<()> {
     let exceeded = judge.run(
         "
         ether = Ether(src=mac(), dst=gateway_mac(args['gw'], args['me']))
-        p = ask(ether / IP(src=args['me'], dst=args['bob'], ttl=1) / UDP(sport=7, dport=9) / b'x' * 32,
+        p = ask(ether / IP(src=args['me'], dst=args['bob'], ttl=1) / UDP(sport=7, dport=9) / Raw(b'x' * 32),
                 lambda p: ICMP in p and p[ICMP].type == 11)
-        p6 = ask(ether / IPv6(src=args['me6'], dst=args['bob6'], hlim=1) / UDP(sport=7, dport=9) / b'x' * 32,
+        p6 = ask(ether / IPv6(src=args['me6'], dst=args['bob6'], hlim=1) / UDP(sport=7, dport=9) / Raw(b'x' * 32),
                  lambda p: ICMPv6TimeExceeded in p)
         result = [p[IP].src, wrong_checksums(p), p6[IPv6].src, wrong_checksums(p6)]
         ",
