@@ -14,6 +14,7 @@ pub mod daemon_config;
 pub mod iperf;
 pub mod judge;
 pub mod namespace;
+pub mod observe;
 pub mod ping;
 pub mod process;
 pub mod requirement;
