@@ -27,6 +27,9 @@ ETH_P_ALL = 3
 PACKET_OUTGOING = 4
 SO_RCVBUFFORCE = 33
 
+# Fields whose value follows from the rest of the packet.
+COMPUTED = ("chksum", "cksum", "len", "plen")
+
 
 class Capture:
     """Everything that arrives on a device from the moment this is made."""
@@ -133,25 +136,27 @@ def gateway_mac(target, source, device=DEVICE, timeout=10):
 
 def wrong_checksums(packet):
     """The layers of a received packet whose checksum or length field is not what scapy computes; empty when all are right."""
-    wrong = []
     rebuilt = packet.copy()
-    layer = rebuilt
-    while layer and not isinstance(layer, Raw):
-        for field in ("chksum", "cksum", "len", "plen"):
-            if field in getattr(layer, "default_fields", {}) and layer.name not in ("ARP",):
+    for layer in judged_layers(rebuilt):
+        for field in COMPUTED:
+            if field in layer.default_fields:
                 layer.delfieldval(field)
-        # What an error quotes was cut: its fields belong to the packet it quotes.
-        if layer.payload and layer.payload.name.endswith("in ICMP"):
-            break
-        layer = layer.payload
     rebuilt = packet.__class__(bytes(rebuilt))
-    ours, theirs = packet, rebuilt
-    while ours and theirs and not isinstance(ours, Raw):
-        for field in ("chksum", "cksum", "len", "plen"):
+    wrong = []
+    for ours, theirs in zip(judged_layers(packet), judged_layers(rebuilt)):
+        for field in COMPUTED:
             if field in ours.fields and field in theirs.fields and ours.fields[field] != theirs.fields[field]:
                 wrong.append(f"{ours.name}.{field} is {ours.fields[field]:#x}, not {theirs.fields[field]:#x}")
-        ours, theirs = ours.payload, theirs.payload
     return wrong
+
+
+def judged_layers(packet):
+    """The layers of a packet down to its data, without what an ICMP error quotes: that was cut, and is another's packet."""
+    layers = []
+    while packet and not isinstance(packet, Raw) and " in ICMP" not in packet.name:
+        layers.append(packet)
+        packet = packet.payload
+    return layers
 
 
 def truncations(frame, begin, end):
