@@ -89,8 +89,12 @@ pub(crate) fn show(text: &str) {
 
 fn print_map(alice: &Host, bob: &Host) {
     let (a, b) = (&alice.spec, &bob.spec);
-    println!("    alice {} ──── {} [raddle] {} ──── bob {}", a.ipv4, a.interface, b.interface, b.ipv4);
-    println!("    alice {} ──── {} [raddle] {} ──── bob {}\n", a.ipv6, a.interface, b.interface, b.ipv6);
+    let row =
+        |left: IpAddr, line: &str, right: IpAddr| println!("    {:>15}  {line}  {right}", left.to_string());
+    println!("    {:>15}  ═══════ {} ┌────────┐ {} ═══════  bob", "alice", a.interface, b.interface);
+    row(a.ipv4.into(), "             │ raddle │             ", b.ipv4.into());
+    row(a.ipv6.into(), "             └────────┘             ", b.ipv6.into());
+    println!();
     println!("  Each host is a network namespace, each line a veth pair, offloads left on. The kernel");
     println!("  between them forwards nothing: every packet goes through raddle, a plain process.");
 }
