@@ -13,8 +13,8 @@ pub trait Address: Copy + Ord + Eq + Hash + fmt::Debug + Send + Sync + 'static {
 
     /// The first 16 bits.
     fn top16(self) -> usize;
-    /// The first 8 bits.
-    fn top8(self) -> usize;
+    /// 64 bits of the address from bit `from` on, zeros behind its end.
+    fn window(self, from: u32) -> u64;
     /// The address shifted left, zeros coming in; a shift by all bits or more gives zero.
     #[must_use]
     fn shifted_left(self, bits: u32) -> Self;
@@ -44,8 +44,12 @@ macro_rules! address {
             }
 
             #[inline(always)]
-            fn top8(self) -> usize {
-                (self >> (<$number>::BITS - 8)) as usize
+            fn window(self, from: u32) -> u64 {
+                if <$number>::BITS <= 64 {
+                    (self as u64).checked_shl(64 - <$number>::BITS + from).unwrap_or(0)
+                } else {
+                    (self.checked_shl(from).unwrap_or(0) >> (<$number>::BITS / 2)) as u64
+                }
             }
 
             #[inline(always)]

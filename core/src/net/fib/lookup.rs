@@ -15,6 +15,9 @@ pub(super) const RUN_ENTRIES: usize = 4;
 /// Number of entries in the first table.
 pub(super) const ROOT_ENTRIES: usize = 1 << 16;
 
+/// A window of 64 bits taken at bit 16 serves steps of 16 bits up to this bit.
+const WINDOW_LAST: u32 = 64;
+
 /// Packets that one pass of [`Shared::lookup_frame`] has in flight.
 const PASS: usize = 256;
 
@@ -36,12 +39,13 @@ impl Shared {
 
     /// One step down from `node` by the first bits of `rest`: the next entry, and how many bits were used.
     #[inline(always)]
-    fn step<A: Address>(&self, node: Entry, rest: A) -> (Entry, u32) {
+    fn step(&self, node: Entry, rest: u64) -> (Entry, u32) {
+        let (top8, top16) = ((rest >> 56) as usize, (rest >> 48) as usize);
         let unit = node.unit();
         let (word, bits) = match node.kind() {
-            kind::FULL => (rest.top8(), 8),
-            kind::PACKED => (RUN_ENTRIES + rank8(self.nodes.head(unit), rest.top8()), 8),
-            _ => (RUN_ENTRIES + rank16(self.nodes.head(unit), rest.top16()), 16),
+            kind::FULL => (top8, 8),
+            kind::PACKED => (RUN_ENTRIES + rank8(self.nodes.head(unit), top8), 8),
+            _ => (RUN_ENTRIES + rank16(self.nodes.head(unit), top16), 16),
         };
         (Entry(self.nodes.at(unit * UNIT_WORDS + word).load(Ordering::Acquire)), bits)
     }
@@ -54,11 +58,15 @@ impl Shared {
     #[inline(always)]
     pub(super) fn lookup<A: Address>(&self, address: A) -> LeafIndex {
         let mut entry = self.root_entry(address);
-        let mut rest = address.shifted_left(16);
+        let (mut rest, mut used) = (address.window(16), 16);
         while entry.is_node() {
             let (next, bits) = self.step(entry, rest);
             entry = next;
-            rest = rest.shifted_left(bits);
+            rest <<= bits;
+            used += bits;
+            if A::BITS > 64 && used > WINDOW_LAST {
+                rest = address.window(used);
+            }
         }
         self.or_default(entry.leaf_index())
     }
@@ -68,10 +76,10 @@ impl Shared {
         self.root.prefetch(address.top16());
     }
 
-    /// Asks for the cache line that [`Self::step`] will read.
+    /// Asks for the cache line that a step from `node` will read.
     #[inline(always)]
-    fn prefetch_step<A: Address>(&self, node: Entry, rest: A) {
-        let slot = if node.kind() == kind::FULL { rest.top8() } else { 0 };
+    fn prefetch_step(&self, node: Entry, rest: u64) {
+        let slot = if node.kind() == kind::FULL { (rest >> 56) as usize } else { 0 };
         self.nodes.prefetch(node.unit() * UNIT_WORDS + slot);
     }
 
@@ -88,28 +96,38 @@ impl Shared {
         // Until the end, `leaves` holds entries; `pending` lists those which are nodes, `used` the bits consumed.
         let mut pending = [0_u8; PASS];
         let mut used = [16_u8; PASS];
+        let mut rests = [0_u64; PASS];
         let mut count = 0_usize;
         for (i, (address, leaf)) in addresses.iter().zip(leaves.iter_mut()).enumerate() {
             let entry = self.root_entry(*address);
             *leaf = entry.0;
+            let rest = address.window(16);
+            rests[i & (PASS - 1)] = rest;
             pending[count & (PASS - 1)] = i as u8;
             count += usize::from(entry.is_node());
             if entry.is_node() {
-                self.prefetch_step(entry, address.shifted_left(16));
+                self.prefetch_step(entry, rest);
             }
         }
         while count > 0 {
             let mut left = 0_usize;
             for at in 0..count {
                 let i = usize::from(pending[at & (PASS - 1)]);
-                let rest = addresses[i].shifted_left(u32::from(used[i]));
+                let mut rest = rests[i];
                 let (entry, bits) = self.step(Entry(leaves[i]), rest);
                 leaves[i] = entry.0;
-                used[i] += bits as u8;
+                rest <<= bits;
+                if A::BITS > 64 {
+                    used[i] += bits as u8;
+                    if u32::from(used[i]) > WINDOW_LAST {
+                        rest = addresses[i].window(u32::from(used[i]));
+                    }
+                }
+                rests[i] = rest;
                 pending[left & (PASS - 1)] = i as u8;
                 left += usize::from(entry.is_node());
                 if entry.is_node() {
-                    self.prefetch_step(entry, rest.shifted_left(bits));
+                    self.prefetch_step(entry, rest);
                 }
             }
             count = left;
