@@ -116,8 +116,8 @@ fn ip6(runs: &impl Fn(&str) -> bool) {
                     })
                     .collect();
                 distinct(count, || {
-                    let holder =
-                        holders[(random.below(1 << 20) * random.below(holders.len() as u64) >> 20) as usize];
+                    let holder = holders
+                        [((random.below(1 << 20) * random.below(holders.len() as u64)) >> 20) as usize];
                     Prefix::containing(holder | random.wide() >> 32, len(&mut random))
                 })
             };
@@ -183,7 +183,7 @@ fn case<A: Address>(name: &str, routes: &[Prefix<A>], packets: &[A]) {
     let mut lpm = Lpm::<A>::new().expect("address space for a table");
     let mut epoch = 0;
     let mut tick = |lpm: &mut Lpm<A>, count: usize| {
-        if count % BATCH == 0 {
+        if count.is_multiple_of(BATCH) {
             epoch += 1;
             lpm.set_epoch(epoch);
             lpm.reclaim(epoch);

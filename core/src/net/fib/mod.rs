@@ -13,11 +13,17 @@ mod limbo;
 mod lookup;
 mod lpm;
 mod nodes;
+mod path;
+mod path_set;
 #[allow(unsafe_code)]
 mod rank;
+mod route;
 mod runs;
+mod table;
 mod trie;
 
 pub use address::{Address, Prefix, PrefixError};
 pub use entry::{LeafIndex, MAX_LEAF};
 pub use lpm::{Lpm, Lpm4, Lpm6, LpmError, LpmReader, LpmReader4, LpmReader6};
+pub use path::{Action, Forwarding, MAX_NEXT_HOPS, NextHop, Path, Source};
+pub use table::{Fib, FibError, Resolver, RouteView};
