@@ -191,3 +191,7 @@ impl<A: Address> LpmReader<A> {
 #[cfg(all(test, not(loom)))]
 #[path = "lpm_tests.rs"]
 mod tests;
+
+#[cfg(all(test, not(loom)))]
+#[path = "lpm_stress_tests.rs"]
+mod stress_tests;
