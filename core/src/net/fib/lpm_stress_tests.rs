@@ -40,7 +40,7 @@ fn readers_beside_a_writer<A: Address>(addresses: &[A], stays: u8, changes: usiz
             scope.spawn(move || {
                 let mut leaves = vec![0; addresses.len()];
                 while !stop.load(Ordering::Relaxed) {
-                    reader.lookup_frame(addresses, &mut leaves);
+                    reader.shared.lookup_passes(addresses, &mut leaves);
                     for (address, leaf) in addresses.iter().zip(&leaves) {
                         for leaf in [*leaf, reader.lookup(*address)] {
                             let prefix = all[(leaf >> 8) as usize - 1];
