@@ -8,5 +8,6 @@ pub mod graph;
 pub mod host;
 pub mod interface;
 pub mod memory;
+pub mod net;
 pub mod process;
 pub mod runtime;

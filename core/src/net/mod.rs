@@ -1,0 +1,3 @@
+//! Protocols of the network: forwarding tables and the nodes that use them.
+
+pub mod fib;
