@@ -24,7 +24,7 @@ pub trait Driver: 'static {
     const NAME: &'static str;
     /// What it drives, in a line.
     const SUMMARY: &'static str;
-    /// Its keys in an interface's table (without `deny_unknown_fields`: the host checks the keys against the schema).
+    /// Its keys in an interface's table, `deny_unknown_fields`.
     type Options: DeserializeOwned + JsonSchema;
     /// Its devices.
     type Device: Device;
@@ -396,12 +396,12 @@ unsafe extern "C" fn open<D: Driver>(
     }
 }
 
-unsafe extern "C" fn check<D: Driver>(options: Text, error: Sink) -> Status {
-    // SAFETY: text and sink live until the call returns.
+unsafe extern "C" fn check<D: Driver>(text: Text, interface: Text, error: Sink) -> Status {
+    // SAFETY: texts and sink live until the call returns.
     unsafe {
-        status(error, || {
-            let _: D::Options = serde_json::from_str(options.as_str().unwrap_or("{}"))?;
-            Ok(())
+        crate::registration::checked(error, || {
+            let (text, interface) = (text.as_str().unwrap_or(""), interface.as_str().unwrap_or(""));
+            crate::config::parse_interface_options::<D::Options>(text, interface).map(drop)
         })
     }
 }

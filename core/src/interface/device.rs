@@ -3,6 +3,7 @@
 use std::ffi::c_void;
 
 use raddle_plugin_api::abi::{DeviceTable, DriverRegistration, Status, Text, sink_into};
+use raddle_plugin_api::config::{Problem, SectionError};
 use raddle_plugin_api::driver::{Change, Properties, Request};
 use raddle_plugin_api::{Failure, failure};
 
@@ -53,16 +54,19 @@ impl DriverEntry {
         serde_json::from_str(&text).unwrap_or_default()
     }
 
-    /// Checks options without opening a device.
+    /// Checks the driver's keys of an interface in the whole text of a configuration file.
     ///
     /// # Errors
-    /// What is wrong with them.
-    pub fn check(&self, options: &serde_json::Value) -> Result<(), Failure> {
-        let options = options.to_string();
+    /// All that is wrong with them, each with its position.
+    pub fn check(&self, text: &str, interface: &str) -> Result<(), SectionError> {
         // SAFETY: texts and sink live until the call returns.
-        let (status, error) =
-            sink_into(|sink| unsafe { (self.registration.check)(Text::new(&options), sink) });
-        if status == Status::OK { Ok(()) } else { Err(Failure::new(error)) }
+        let (status, error) = sink_into(|sink| unsafe {
+            (self.registration.check)(Text::new(text), Text::new(interface), sink)
+        });
+        if status == Status::OK {
+            return Ok(());
+        }
+        Err(serde_json::from_str(&error).unwrap_or_else(|_| Problem::at(text, 0..0, error).into()))
     }
 }
 
