@@ -1,1 +1,6 @@
-//! The raddle dataplane.
+//! The raddle dataplane: see the book in `docs/`.
+#![deny(unsafe_op_in_unsafe_fn)]
+
+pub mod graph;
+pub mod memory;
+pub mod runtime;
