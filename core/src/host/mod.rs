@@ -7,6 +7,8 @@ mod main_loop;
 mod memory;
 mod methods;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use engine::{Answer, CommandEntry, Engine, EngineConfig, EngineError, Reply};
 pub use images::{Image, ImageParts, ImageState};

@@ -117,7 +117,7 @@ impl Threads {
         if self.depth > 1 {
             return;
         }
-        for handle in &self.handles[1..] {
+        for handle in self.handles.iter().skip(1) {
             handle.shared.poller.wake();
         }
         let asked = Instant::now();
@@ -184,7 +184,7 @@ impl Threads {
     /// Ends the workers. The threads' queues and nodes stay until the value is dropped.
     pub fn stop(&mut self) {
         self.stop.store(true, Ordering::Release);
-        for handle in &mut self.handles[1..] {
+        for handle in self.handles.iter_mut().skip(1) {
             handle.shared.poller.wake();
             if let Some(join) = handle.join.take()
                 && join.join().is_err()
