@@ -1,0 +1,3 @@
+//! Protocols: from Ethernet to IP, and what a router says for itself.
+
+pub mod neighbor;
