@@ -1,1 +1,3 @@
 //! The raddle dataplane.
+
+pub mod net;

@@ -1,0 +1,4 @@
+//! Protocols of the network: forwarding tables and the nodes that use them.
+
+pub mod adjacency;
+pub mod icmp_field;
