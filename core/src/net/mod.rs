@@ -1,3 +1,5 @@
-//! Protocols: from Ethernet to IP, and what a router says for itself.
+//! Protocols of the network: forwarding tables and the nodes that use them.
 
+pub mod adjacency;
+pub mod icmp_field;
 pub mod neighbor;
