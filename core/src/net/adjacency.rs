@@ -125,12 +125,16 @@ pub enum AdjacencyKind {
     Incomplete = 9,
     /// A next hop in full: the rewrite is put in front.
     Rewrite = 10,
+    /// As `Rewrite`, and its next use is of interest: to `ip4-neighbor` or `ip6-neighbor`, which tells the main thread and
+    /// sends the packet on to the rewriting node, where this is the same as `Rewrite`.
+    Watched = 11,
 }
 
 impl AdjacencyKind {
     #[inline(always)]
     const fn from_bits(bits: u64) -> Self {
         match bits as u8 {
+            11 => Self::Watched,
             10 => Self::Rewrite,
             9 => Self::Incomplete,
             8 => Self::Glean,
@@ -155,13 +159,9 @@ impl State {
         Self(kind as u64 | (interface.0 as u64) << 32)
     }
 
-    const fn with_rewrite(self, length: usize, node: u16) -> Self {
-        Self(
-            self.0 & !0xffff_ffff
-                | AdjacencyKind::Rewrite as u64
-                | (length as u64) << 8
-                | (node as u64) << 16,
-        )
+    const fn with_rewrite(self, length: usize, node: u16, watched: bool) -> Self {
+        let kind = if watched { AdjacencyKind::Watched } else { AdjacencyKind::Rewrite };
+        Self(self.0 & !0xffff_ffff | kind as u64 | (length as u64) << 8 | (node as u64) << 16)
     }
 
     const fn with_kind(self, kind: AdjacencyKind) -> Self {
@@ -322,6 +322,8 @@ struct Slot {
     key: Key,
     references: u32,
     bytes: Bytes,
+    /// Whether the row is `Watched` while its bytes are live.
+    watched: bool,
     /// Deferred calls that will come for this row.
     deferred: u32,
 }
@@ -527,6 +529,21 @@ impl AdjacencyTable {
         self.settle_later(control, self.forget(index));
     }
 
+    /// Whether the next packet of a complete adjacency goes by the neighbour node, so that its use is seen. The rewrite stays
+    /// as it is: threads that have seen `Rewrite` or `Watched` may go on with its bytes.
+    pub fn set_watched(&self, index: AdjacencyIndex, watched: bool) {
+        let mut writer = self.writer();
+        let Some(slot) = writer.slots.get_mut(&index.0).filter(|slot| slot.references > 0) else {
+            return;
+        };
+        slot.watched = watched;
+        if let Bytes::Live(rewrite) = slot.bytes {
+            let word = &self.row(index.0)[STATE];
+            let state = State(word.load(Ordering::Relaxed));
+            word.store(state.with_rewrite(rewrite.length, rewrite.node, watched).0, Ordering::Release);
+        }
+    }
+
     /// The MTU of an interface has changed: so has that of its adjacencies.
     pub fn set_mtu(&self, interface: InterfaceIndex, mtu: u32) {
         for &index in self.writer().slots.keys() {
@@ -581,7 +598,9 @@ impl AdjacencyTable {
         row[NEXT_HOP + 1].store(next_hop as u64, Ordering::Relaxed);
         row[STATE].store(State::new(kind, interface).0, Ordering::Release);
         writer.by_key.insert(key, index);
-        writer.slots.insert(index, Slot { key, references: 1, bytes: Bytes::Quiet, deferred: 0 });
+        writer
+            .slots
+            .insert(index, Slot { key, references: 1, bytes: Bytes::Quiet, watched: false, deferred: 0 });
         Ok(AdjacencyIndex(index))
     }
 
@@ -620,7 +639,7 @@ impl AdjacencyTable {
                 Settle::Done
             }
             Bytes::Quiet => {
-                self.write_bytes(index, &rewrite);
+                self.write_bytes(index, &rewrite, slot.watched);
                 slot.bytes = Bytes::Live(rewrite);
                 Settle::Done
             }
@@ -666,7 +685,7 @@ impl AdjacencyTable {
         if let Bytes::Settling(then) = slot.bytes {
             slot.bytes = match then {
                 Some(rewrite) => {
-                    self.write_bytes(index, &rewrite);
+                    self.write_bytes(index, &rewrite, slot.watched);
                     Bytes::Live(rewrite)
                 }
                 None => Bytes::Quiet,
@@ -680,12 +699,13 @@ impl AdjacencyTable {
     }
 
     /// Nobody looks at the row's bytes: they are written, then the kind.
-    fn write_bytes(&self, index: AdjacencyIndex, rewrite: &Rewrite) {
+    fn write_bytes(&self, index: AdjacencyIndex, rewrite: &Rewrite, watched: bool) {
         let row = self.row(index.0);
         for (word, chunk) in row[REWRITE..LIMITS].iter().zip(rewrite.bytes.as_chunks::<8>().0) {
             word.store(u64::from_ne_bytes(*chunk), Ordering::Relaxed);
         }
-        let state = State(row[STATE].load(Ordering::Relaxed)).with_rewrite(rewrite.length, rewrite.node);
+        let state =
+            State(row[STATE].load(Ordering::Relaxed)).with_rewrite(rewrite.length, rewrite.node, watched);
         row[STATE].store(state.0, Ordering::Release);
     }
 

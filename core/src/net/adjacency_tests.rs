@@ -131,3 +131,20 @@ fn mtu_of_an_interface_is_that_of_its_rows() {
     let listed: Vec<_> = table.list(Some(ETH)).into_iter().map(|info| info.index).collect();
     assert_eq!(listed, [ours, glean]);
 }
+
+#[test]
+fn a_watched_row_keeps_its_rewrite_and_is_watched_again_when_it_settles() {
+    let table = AdjacencyTable::new().unwrap();
+    let index = table.allocate(ETH, next_hop(1), 1500).unwrap();
+    table.set_watched(index, true);
+    assert_eq!(front(&table, index).0, AdjacencyKind::Incomplete, "there is nothing to watch yet");
+    assert_eq!(table.complete(index, rewrite(7)), Settle::Done);
+    assert_eq!(front(&table, index), (AdjacencyKind::Watched, [7; 14]));
+    assert!(!table.get(index.0).is_plain_ethernet() && table.get(index.0).rewrite_length() == 14);
+    table.set_watched(index, false);
+    assert_eq!(front(&table, index), (AdjacencyKind::Rewrite, [7; 14]));
+    table.set_watched(index, true);
+    assert_eq!(table.complete(index, rewrite(8)), Settle::Later(index));
+    table.settle(index);
+    assert_eq!(front(&table, index), (AdjacencyKind::Watched, [8; 14]));
+}
