@@ -2,5 +2,9 @@
 
 pub mod adjacency;
 pub mod fib;
+pub mod icmp4;
+pub mod icmp6;
 pub mod icmp_field;
+pub mod local;
 pub mod neighbor;
+pub mod rate_limit;

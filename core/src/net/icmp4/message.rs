@@ -47,8 +47,7 @@ mod tests {
     const HOST: Ip4Address = Ip4Address([192, 0, 2, 2]);
 
     fn packet(payload: usize) -> Vec<u8> {
-        let header =
-            Ip4Header::new(IpProtocol::UDP, HOST, Ip4Address([203, 0, 113, 9]), payload).unwrap();
+        let header = Ip4Header::new(IpProtocol::UDP, HOST, Ip4Address([203, 0, 113, 9]), payload).unwrap();
         let mut bytes = vec![0x5a; Ip4Header::LENGTH + payload];
         header.write_to(&mut bytes).unwrap();
         bytes
@@ -60,8 +59,7 @@ mod tests {
         for (payload, expected) in [(0, 48), (8, 56), (528, 576), (529, 576), (1400, 576)] {
             let about = packet(payload);
             let mut out = [0; MAX_ERROR_BYTES];
-            let error =
-                write_error(&mut out, IcmpRequest::IP4_TIME_EXCEEDED, ROUTER, &about, 7).unwrap();
+            let error = write_error(&mut out, IcmpRequest::IP4_TIME_EXCEEDED, ROUTER, &about, 7).unwrap();
             assert_eq!(error.len(), expected);
             let ip = Ip4Header::check(error, error.len()).unwrap();
             assert_eq!((ip.source(), ip.destination(), ip.ttl()), (ROUTER, HOST, 64));

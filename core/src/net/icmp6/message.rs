@@ -70,8 +70,7 @@ mod tests {
         for (payload, expected) in [(0, 88), (1192, 1280), (1193, 1280), (1460, 1280)] {
             let about = packet(FAR, IpProtocol::UDP, &vec![0x5a; payload]);
             let mut out = [0; MAX_ERROR_BYTES];
-            let error =
-                write_error(&mut out, IcmpRequest::ip6_packet_too_big(1400), ROUTER, &about).unwrap();
+            let error = write_error(&mut out, IcmpRequest::ip6_packet_too_big(1400), ROUTER, &about).unwrap();
             assert_eq!(error.len(), expected);
             let ip = Ip6Header::check(error, error.len()).unwrap();
             assert_eq!((ip.source(), ip.destination(), ip.hop_limit()), (ROUTER, HOST, 64));

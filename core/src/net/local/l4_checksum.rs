@@ -9,12 +9,7 @@ pub fn is_checksum_right(packet: &Packet<'_>, offset: usize, length: usize, pseu
     is_right(packet.segments(), offset, length, pseudo)
 }
 
-fn is_right<'s>(
-    segments: impl Iterator<Item = &'s [u8]>,
-    offset: usize,
-    length: usize,
-    pseudo: Sum,
-) -> bool {
+fn is_right<'s>(segments: impl Iterator<Item = &'s [u8]>, offset: usize, length: usize, pseudo: Sum) -> bool {
     let (mut skip, mut left, mut sum) = (offset, length, pseudo);
     for segment in segments {
         let from = skip.min(segment.len());

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use raddle_plugin_api::InterfaceIndex;
-use raddle_plugin_api::wire::{Ip4Address, Ip6Address, InterfaceAddress};
+use raddle_plugin_api::wire::{InterfaceAddress, Ip4Address, Ip6Address};
 
 /// The own addresses of all interfaces at one moment. Immutable: a change makes a new one.
 #[derive(Debug, Default)]
@@ -84,9 +84,7 @@ impl OwnAddresses {
     pub fn is_broadcast(&self, interface: InterfaceIndex, address: Ip4Address) -> bool {
         address == Ip4Address::BROADCAST
             || self.ip4(interface).iter().any(|&(own, length)| {
-                length <= 30
-                    && common_bits4(own, address) >= length
-                    && is_end_of_network(address, length)
+                length <= 30 && common_bits4(own, address) >= length && is_end_of_network(address, length)
             })
     }
 
