@@ -7,4 +7,6 @@ pub mod icmp6;
 pub mod icmp_field;
 pub mod local;
 pub mod neighbor;
+pub mod punt;
+pub mod punt_unclaimed;
 pub mod rate_limit;
