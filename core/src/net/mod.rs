@@ -1,5 +1,20 @@
 //! Protocols of the network: forwarding tables and the nodes that use them.
 
 pub mod adjacency;
+pub mod ethernet;
 pub mod fib;
+pub mod flow_hash;
+pub mod forwarding;
 pub mod icmp_field;
+pub mod ip4_check;
+pub mod ip4_input;
+pub mod ip4_lookup;
+pub mod ip4_multicast;
+pub mod ip4_rewrite;
+pub mod ip4_trace;
+pub mod l2_xconnect;
+pub mod leaf;
+pub mod mtu;
+pub mod plain_hop;
+pub mod rewrite;
+pub mod table_cache;
