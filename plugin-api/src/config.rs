@@ -81,7 +81,7 @@ impl Problem {
         let column = text[line_start..start].chars().count() + 1;
         let width = text[start..end.clamp(start, line_end)].trim_end().chars().count().max(1);
 
-        let from = if column > SOURCE_WIDTH / 2 { column - SOURCE_WIDTH / 2 } else { 0 };
+        let from = column.saturating_sub(SOURCE_WIDTH / 2);
         let shown: Vec<char> = text[line_start..line_end].chars().skip(from).take(SOURCE_WIDTH).collect();
         let printable = |c: &char| if c.is_control() { ' ' } else { *c };
         let source: String = shown.iter().map(printable).collect::<String>().trim_end().to_owned();

@@ -35,6 +35,8 @@ impl IcmpRequest {
     pub const IP6_NO_ROUTE: Self = Self::new(1, 0, 0);
     /// Destination unreachable, administratively prohibited (RFC 4443 §3.1).
     pub const IP6_PROHIBITED: Self = Self::new(1, 1, 0);
+    /// Destination unreachable, beyond the scope of the source address (RFC 4443 §3.1).
+    pub const IP6_BEYOND_SCOPE: Self = Self::new(1, 2, 0);
     /// Destination unreachable, address (RFC 4443 §3.1).
     pub const IP6_ADDRESS_UNREACHABLE: Self = Self::new(1, 3, 0);
     /// Destination unreachable, reject route (RFC 4443 §3.1).

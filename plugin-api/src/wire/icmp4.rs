@@ -5,7 +5,7 @@ use std::fmt;
 use zerocopy::byteorder::network_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::checksum::{self, Sum};
+use super::checksum::{self, Sum, never_zero};
 use super::{Ip4Address, Ip4Header, IpProtocol};
 
 reasons! {
@@ -130,7 +130,7 @@ impl Icmp4Header {
     /// Sets the identifier of an echo message and keeps the checksum right.
     #[inline]
     pub fn set_identifier(&mut self, identifier: u16) {
-        self.checksum = U16::new(checksum::update_u16(self.checksum.get(), self.identifier(), identifier));
+        self.update(self.identifier(), identifier);
         self.rest = U32::new((identifier as u32) << 16 | self.sequence() as u32);
     }
 
@@ -158,7 +158,8 @@ impl Icmp4Header {
         self.rest.get()
     }
 
-    /// Turns an echo request into its reply and keeps the checksum right; false, and nothing changes, for other messages.
+    /// Turns an echo request into its reply and keeps the checksum right; false, and nothing changes, for
+    /// other messages.
     #[inline]
     #[must_use]
     pub fn make_echo_reply(&mut self) -> bool {
@@ -167,10 +168,16 @@ impl Icmp4Header {
         }
         let code = self.code;
         let word = |kind: Icmp4Kind| u16::from_be_bytes([kind.0, code]);
-        let (old, new) = (word(Icmp4Kind::ECHO_REQUEST), word(Icmp4Kind::ECHO_REPLY));
-        self.checksum = U16::new(checksum::update_u16(self.checksum.get(), old, new));
+        self.update(word(Icmp4Kind::ECHO_REQUEST), word(Icmp4Kind::ECHO_REPLY));
         self.kind = Icmp4Kind::ECHO_REPLY.0;
         true
+    }
+
+    /// The reply to a request of zeros is all zero: there the plain update gives a checksum that receivers
+    /// refuse.
+    #[inline]
+    fn update(&mut self, old: u16, new: u16) {
+        self.checksum = U16::new(never_zero(checksum::update_u16(self.checksum.get(), old, new)));
     }
 
     fn with_checksum(kind: Icmp4Kind, code: u8, rest: u32, data: &[u8]) -> Self {
@@ -218,8 +225,9 @@ impl Icmp4Error {
     /// Quoted bytes at most: with this header and an IPv4 header of 20 bytes, 576 (RFC 1812 §4.3.2.3).
     pub const MAX_QUOTE: usize = Ip4Header::MIN_REASSEMBLY - Ip4Header::LENGTH - Icmp4Header::LENGTH;
 
-    /// Whether an error may be sent about the packet that begins, with its IPv4 header, at the front of `packet`
-    /// (RFC 1812 §4.3.2.7). That the packet did not come as a link-layer broadcast is for the caller to know.
+    /// Whether an error may be sent about the packet that begins, with its IPv4 header, at the front of
+    /// `packet` (RFC 1812 §4.3.2.7). That the packet did not come as a link-layer broadcast is for the caller
+    /// to know.
     pub fn is_allowed_for(packet: &[u8]) -> bool {
         let Some((ip, _)) = Ip4Header::parse(packet) else {
             return false;
@@ -279,6 +287,15 @@ mod tests {
         header.set_identifier(7);
         let (reply, _) = Icmp4Header::check(&bytes).unwrap();
         assert_eq!((reply.kind(), reply.identifier(), reply.sequence()), (Icmp4Kind::ECHO_REPLY, 7, 1));
+    }
+
+    // Found by fuzzing.
+    #[test]
+    fn reply_of_zeros_has_a_checksum_that_receivers_take() {
+        let mut bytes = [Icmp4Header::echo_request(0, 0, &[0; 4]).as_bytes(), &[0; 4]].concat();
+        assert!(Icmp4Header::parse_mut(&mut bytes).unwrap().0.make_echo_reply());
+        assert_eq!(bytes[2..4], [0xff, 0xff]);
+        assert!(Icmp4Header::check(&bytes).is_ok());
     }
 
     #[test]

@@ -37,7 +37,8 @@ impl Icmp6Kind {
     /// A better first hop (RFC 4861 §4.5).
     pub const REDIRECT: Self = Self(137);
 
-    /// Whether a message of this type is about another packet and quotes it: the high bit is clear (RFC 4443 §2.1).
+    /// Whether a message of this type is about another packet and quotes it: the high bit is clear (RFC 4443
+    /// §2.1).
     #[inline]
     pub const fn is_error(self) -> bool {
         self.0 < 128
@@ -142,16 +143,16 @@ impl Icmp6Header {
         self.rest.get() as u16
     }
 
-    /// The four bytes whose meaning depends on the type, as a number: the MTU of "packet too big", the pointer of a parameter
-    /// problem.
+    /// The four bytes whose meaning depends on the type, as a number: the MTU of "packet too big", the
+    /// pointer of a parameter problem.
     #[inline]
     pub const fn rest(&self) -> u32 {
         self.rest.get()
     }
 
-    /// Turns an echo request into its reply and keeps the checksum right, for source and destination change places; false,
-    /// and nothing changes, for other messages. A request to a multicast group is answered from another address: then the
-    /// checksum must follow that too.
+    /// Turns an echo request into its reply and keeps the checksum right, for source and destination change
+    /// places; false, and nothing changes, for other messages. A request to a multicast group is answered
+    /// from another address: then the checksum must follow that too.
     #[inline]
     #[must_use]
     pub fn make_echo_reply(&mut self) -> bool {
@@ -221,9 +222,9 @@ impl Icmp6Error {
     /// Quoted bytes at most: with this header and the IPv6 header, 1,280 (RFC 4443 §2.4 c).
     pub const MAX_QUOTE: usize = Ip6Header::MIN_MTU - Ip6Header::LENGTH - Icmp6Header::LENGTH;
 
-    /// Whether this error may be sent about the packet that begins, with its IPv6 header, at the front of `packet`
-    /// (RFC 4443 §2.4 e). That the packet did not come as a link-layer multicast is for the caller to know; it forbids the same as
-    /// an IPv6 multicast.
+    /// Whether this error may be sent about the packet that begins, with its IPv6 header, at the front of
+    /// `packet` (RFC 4443 §2.4 e). That the packet did not come as a link-layer multicast is for the caller
+    /// to know; it forbids the same as an IPv6 multicast.
     pub fn is_allowed_for(self, packet: &[u8]) -> bool {
         let Some((ip, _)) = Ip6Header::parse(packet) else {
             return false;
@@ -243,8 +244,8 @@ impl Icmp6Error {
         &packet[..packet.len().min(total).min(Self::MAX_QUOTE)]
     }
 
-    /// The header to put in front of the quote, its checksum right in a packet with the addresses of `ip`, the new IPv6
-    /// header.
+    /// The header to put in front of the quote, its checksum right in a packet with the addresses of `ip`,
+    /// the new IPv6 header.
     pub fn header(self, ip: &Ip6Header, quote: &[u8]) -> Icmp6Header {
         let (kind, code, rest) = match self {
             Self::NoRoute => (Icmp6Kind::DESTINATION_UNREACHABLE, 0, 0),
@@ -263,8 +264,8 @@ impl Icmp6Error {
     }
 }
 
-/// RFC 4443 §2.4 e.1 and e.2. A message that cannot be read counts as an error, so that none is sent about it; a chain that
-/// cannot be walked does not, for there the error is what tells the sender.
+/// RFC 4443 §2.4 e.1 and e.2. A message that cannot be read counts as an error, so that none is sent about
+/// it; a chain that cannot be walked does not, for there the error is what tells the sender.
 fn is_about_error(packet: &[u8]) -> bool {
     match Ip6Upper::find(packet) {
         Ok(upper) if upper.protocol == IpProtocol::ICMP6 && !upper.is_later_fragment() => {

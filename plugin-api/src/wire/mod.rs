@@ -1,9 +1,9 @@
 //! Protocol headers as they lie on the wire: checked views over bytes, with accessors that cannot panic.
 //!
-//! A header type is a `#[repr(C)]` struct without alignment, read in place: `parse` gives a reference to it and the
-//! bytes behind it, or says that there are too few. Big-endian lives inside these types only: accessors take and give
-//! host order. What a peer can get wrong beyond being too short is found by a `check` or `parse` that returns a small
-//! reason, fit to index a counter.
+//! A header type is a `#[repr(C)]` struct without alignment, read in place: `parse` gives a reference to it
+//! and the bytes behind it, or says that there are too few. Big-endian lives inside these types only:
+//! accessors take and give host order. What a peer can get wrong beyond being too short is found by a `check`
+//! or `parse` that returns a small reason, fit to index a counter.
 //!
 //! ```
 //! use raddle_plugin_api::wire::{EtherType, EthernetHeader, Ip4Header};

@@ -10,8 +10,9 @@ use super::{
     Icmp6Header, Icmp6Kind, Ip6Address, IpProtocol, MacAddress, NdPrefix, NeighborFlags, RouterFlags,
 };
 
-/// Writes a neighbour solicitation to the front of `out`: who has `target`? `mac` is the sender's, left out when the
-/// source is `::` (duplicate address detection). Gives the message's length, or `None` when it does not fit.
+/// Writes a neighbour solicitation to the front of `out`: who has `target`? `mac` is the sender's, left out
+/// when the source is `::` (duplicate address detection). Gives the message's length, or `None` when it does
+/// not fit.
 pub fn write_neighbor_solicitation(
     out: &mut [u8],
     source: Ip6Address,
@@ -25,8 +26,8 @@ pub fn write_neighbor_solicitation(
     message.finish(source, destination, Icmp6Kind::NEIGHBOR_SOLICITATION, 0)
 }
 
-/// Writes a neighbour advertisement to the front of `out`: `target` is at `mac`. Gives the message's length, or `None` when
-/// it does not fit.
+/// Writes a neighbour advertisement to the front of `out`: `target` is at `mac`. Gives the message's length,
+/// or `None` when it does not fit.
 pub fn write_neighbor_advertisement(
     out: &mut [u8],
     source: Ip6Address,
@@ -63,8 +64,8 @@ pub struct RouterAdvertisement<'a> {
 }
 
 impl RouterAdvertisement<'_> {
-    /// Writes the message to the front of `out`; `source` must be link-local. Gives its length, or `None` when it does not
-    /// fit.
+    /// Writes the message to the front of `out`; `source` must be link-local. Gives its length, or `None`
+    /// when it does not fit.
     pub fn write_to(&self, out: &mut [u8], source: Ip6Address, destination: Ip6Address) -> Option<usize> {
         let mut message = Message::new(out)?;
         message.put(&self.reachable_ms.to_be_bytes())?;

@@ -73,7 +73,8 @@ impl NdPrefix {
         }
     }
 
-    /// The prefix; host bits are cleared, as RFC 4861 §4.6.2 asks of receivers. `None` when its length is beyond 128.
+    /// The prefix; host bits are cleared, as RFC 4861 §4.6.2 asks of receivers. `None` when its length is
+    /// beyond 128.
     pub fn prefix(&self) -> Option<super::Ip6Prefix> {
         super::Ip6Prefix::containing(self.prefix.to_std(), self.prefix_length).ok()
     }

@@ -262,8 +262,8 @@ impl TcpHeader {
         self.window = U16::new(window);
     }
 
-    /// Sets the header length to cover this many bytes of options (only whole words up to 40 count); the checksum does not
-    /// follow.
+    /// Sets the header length to cover this many bytes of options (only whole words up to 40 count); the
+    /// checksum does not follow.
     #[inline]
     pub fn set_options_length(&mut self, length: usize) {
         self.data_offset = (5 + (length / 4).min(10) as u8) << 4 | self.data_offset & 0xf;

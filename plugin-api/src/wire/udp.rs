@@ -3,7 +3,7 @@
 use zerocopy::byteorder::network_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::checksum::{self, Sum};
+use super::checksum::{self, Sum, never_zero};
 
 reasons! {
     /// Why bytes are not a UDP datagram.
@@ -42,8 +42,8 @@ impl UdpHeader {
         })
     }
 
-    /// The checked header at the front of `bytes`, the first segment of an IP payload of `packet_length` bytes. The checksum
-    /// is not looked at.
+    /// The checked header at the front of `bytes`, the first segment of an IP payload of `packet_length`
+    /// bytes. The checksum is not looked at.
     ///
     /// # Errors
     /// The first thing that is wrong, in the order of `UdpMalformed`.
@@ -92,8 +92,8 @@ impl UdpHeader {
         self.checksum.get() != 0
     }
 
-    /// Whether the checksum of a datagram (header and payload, exactly) is right under that pseudo header. One without a
-    /// checksum is not: whether that is allowed is the IP version's matter.
+    /// Whether the checksum of a datagram (header and payload, exactly) is right under that pseudo header.
+    /// One without a checksum is not: whether that is allowed is the IP version's matter.
     #[inline]
     pub fn is_checksum_valid(pseudo: Sum, datagram: &[u8]) -> bool {
         pseudo.add_bytes(datagram).is_valid()
@@ -134,7 +134,8 @@ impl UdpHeader {
         self.destination_port = U16::new(port);
     }
 
-    /// Changes the checksum, if there is one, as that difference in the data or pseudo header asks; never to 0.
+    /// Changes the checksum, if there is one, as that difference in the data or pseudo header asks; never to
+    /// 0.
     #[inline]
     pub fn apply(&mut self, delta: checksum::Delta) {
         if self.has_checksum() {
@@ -148,11 +149,6 @@ impl UdpHeader {
             self.checksum = U16::new(never_zero(checksum::update_u16(self.checksum.get(), old, new)));
         }
     }
-}
-
-#[inline]
-const fn never_zero(checksum: u16) -> u16 {
-    if checksum == 0 { 0xffff } else { checksum }
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! The virtio-net header (virtio 1.2 §5.1.6), which tap and AF_PACKET put in front of each frame: a checksum left to be
-//! filled in, and segmentation left to be done.
+//! The virtio-net header (virtio 1.2 §5.1.6), which tap and AF_PACKET put in front of each frame: a checksum
+//! left to be filled in, and segmentation left to be done.
 
 use zerocopy::byteorder::{LittleEndian, NativeEndian, U16};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -74,7 +74,8 @@ pub enum GsoKind {
     UdpSegments,
 }
 
-/// The 10-byte header of tap (`IFF_VNET_HDR`) and AF_PACKET (`PACKET_VNET_HDR`) as they come, in the host's byte order.
+/// The 10-byte header of tap (`IFF_VNET_HDR`) and AF_PACKET (`PACKET_VNET_HDR`) as they come, in the host's
+/// byte order.
 #[derive(
     Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned,
 )]
@@ -90,7 +91,8 @@ pub struct VirtioNetHeader {
 
 wire_header!(VirtioNetHeader, 10);
 
-/// The 12-byte header of virtio 1.0 and later, little-endian, with the number of buffers that a received packet spans.
+/// The 12-byte header of virtio 1.0 and later, little-endian, with the number of buffers that a received
+/// packet spans.
 #[derive(
     Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned,
 )]

@@ -8,7 +8,8 @@ use raddle_plugin_api::{HeldPacket, NodeInit, Packet, Worker, Failure};
 
 use super::throttle::Throttle;
 use super::{NeighborKey, Neighbors};
-use crate::net::adjacency::{AdjacencyKind, AdjacencyTable};
+use crate::net::adjacency::AdjacencyKind;
+use crate::net::forwarding::ForwardingTables;
 
 /// Packets a second for one neighbour that one worker hands to the main thread: as many as wait there.
 const PER_NEIGHBOR: u32 = 16;
@@ -30,7 +31,7 @@ pub(super) enum Outcome {
 
 /// The state of such a node.
 pub(super) struct Unresolved {
-    adjacencies: Arc<AdjacencyTable>,
+    tables: Arc<ForwardingTables>,
     neighbors: Arc<Neighbors>,
     throttle: Throttle,
     batch: Vec<(NeighborKey, HeldPacket)>,
@@ -39,7 +40,7 @@ pub(super) struct Unresolved {
 impl Unresolved {
     pub(super) fn new(init: &NodeInit<'_>) -> Result<Self, Failure> {
         Ok(Self {
-            adjacencies: init.resource()?,
+            tables: init.resource()?,
             neighbors: init.resource()?,
             throttle: Throttle::default(),
             batch: Vec::new(),
@@ -52,7 +53,7 @@ impl Unresolved {
         packet: &Packet<'_>,
         destination: IpAddr,
     ) -> (AdjacencyKind, NeighborKey) {
-        let row = self.adjacencies.get(packet.adjacency());
+        let row = self.tables.adjacencies.get(packet.adjacency());
         let address = row.next_hop().unwrap_or(destination);
         (row.kind(), NeighborKey { interface: row.interface(), address })
     }
