@@ -46,6 +46,14 @@ impl OwnAddresses {
         own
     }
 
+    /// The addresses of one interface.
+    pub fn of_interface(&self, interface: InterfaceIndex) -> Vec<InterfaceAddress> {
+        let ip4 = self.ip4(interface).iter().map(|(ip, length)| (ip.to_std().into(), *length));
+        let ip6 = self.ip6(interface).iter().map(|(ip, length)| (ip.to_std().into(), *length));
+        // Lengths are those of addresses that were valid.
+        ip4.chain(ip6).filter_map(|(ip, length)| InterfaceAddress::new(ip, length).ok()).collect()
+    }
+
     /// Whether the address is own, on whatever interface.
     pub fn is_own(&self, address: IpAddr) -> bool {
         self.all.contains(&address)

@@ -4,9 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use raddle_plugin_api::prelude::*;
-use raddle_plugin_api::wire::{
-    ArpMalformed, ArpOperation, ArpPacket, EtherType, EthernetHeader, Ip4Address,
-};
+use raddle_plugin_api::wire::{ArpMalformed, ArpOperation, ArpPacket, EtherType, EthernetHeader, Ip4Address};
 use serde::Serialize;
 use zerocopy::IntoBytes;
 
@@ -117,10 +115,7 @@ impl ArpInput {
             target_ip: arp.target_ip.to_string(),
             judgement: judgement.to_string(),
         });
-        let (key, now_ns) = (
-            NeighborKey { interface, address: arp.sender_ip.to_std().into() },
-            env.now_ns(),
-        );
+        let (key, now_ns) = (NeighborKey { interface, address: arp.sender_ip.to_std().into() }, env.now_ns());
         let mac = arp.sender_mac;
         let answer = |solicited| Heard::Answer { mac: Some(mac), solicited, overrides: true, router: None };
         match judgement {
@@ -148,12 +143,7 @@ impl ArpInput {
 }
 
 /// RFC 826 "Packet Reception", with RFC 5227's cases.
-fn judge(
-    arp: &ArpPacket,
-    interface: InterfaceIndex,
-    own_mac: MacAddress,
-    own: &OwnAddresses,
-) -> Judgement {
+fn judge(arp: &ArpPacket, interface: InterfaceIndex, own_mac: MacAddress, own: &OwnAddresses) -> Judgement {
     let (sender, target) = (arp.sender_ip, arp.target_ip);
     if !matches!(arp.operation(), ArpOperation::REQUEST | ArpOperation::REPLY) {
         return Judgement::Refuse(ArpInputError::Operation);
@@ -256,7 +246,10 @@ mod tests {
             (ArpPacket::announcement(PEER_MAC, OWN), Judgement::Refuse(ArpInputError::Conflict)),
             (request(OWN, PEER), Judgement::Refuse(ArpInputError::Conflict)),
             (ArpPacket::announcement(OWN_MAC, OWN), Judgement::Refuse(ArpInputError::Looped)),
-            (ArpPacket::request(MacAddress::BROADCAST, PEER, OWN), Judgement::Refuse(ArpInputError::SenderMac)),
+            (
+                ArpPacket::request(MacAddress::BROADCAST, PEER, OWN),
+                Judgement::Refuse(ArpInputError::SenderMac),
+            ),
             (ArpPacket::request(MacAddress::ZERO, PEER, OWN), Judgement::Refuse(ArpInputError::SenderMac)),
         ] {
             assert_eq!(judged(ETH, &arp), expected, "{arp:?}");

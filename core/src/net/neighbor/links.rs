@@ -33,7 +33,8 @@ impl Links {
     ) {
         if let Err(failure) = self.try_link(control, key, mac, watch, interface) {
             let (address, name) = (key.address, &interface.name);
-            control.log(LogLevel::WARN, format_args!("neighbour {address} on {name} cannot be used: {failure}"));
+            control
+                .log(LogLevel::WARN, format_args!("neighbour {address} on {name} cannot be used: {failure}"));
         }
     }
 

@@ -236,8 +236,7 @@ impl Neighbors {
             }
             Action::Unlink { key } => state.links.unlink(control, key),
             Action::Send { key, packet } => {
-                let lookup =
-                    if key.address.is_ipv4() { LocalNext::Ip4Lookup } else { LocalNext::Ip6Lookup };
+                let lookup = if key.address.is_ipv4() { LocalNext::Ip4Lookup } else { LocalNext::Ip6Lookup };
                 self.output.send(packet, lookup, |_| {});
             }
             Action::Unreachable { key, packet } => {

@@ -64,9 +64,8 @@ mod tests {
     #[test]
     fn bounds_one_neighbor_per_second() {
         let mut throttle = Throttle::default();
-        let passed = |throttle: &mut Throttle, now| {
-            (0..1000).filter(|_| throttle.allows(now, &key(1), 16)).count()
-        };
+        let passed =
+            |throttle: &mut Throttle, now| (0..1000).filter(|_| throttle.allows(now, &key(1), 16)).count();
         assert_eq!(passed(&mut throttle, 5), 16);
         assert_eq!(passed(&mut throttle, WINDOW_NS), 0);
         assert_eq!(passed(&mut throttle, WINDOW_NS + 5), 16);

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use raddle_plugin_api::{HeldPacket, NodeInit, Packet, Worker, Failure};
+use raddle_plugin_api::{Failure, HeldPacket, NodeInit, Packet, Worker};
 
 use super::throttle::Throttle;
 use super::{NeighborKey, Neighbors};
@@ -48,11 +48,7 @@ impl Unresolved {
     }
 
     /// Whose neighbour a packet with that destination needs, and in which state its adjacency is.
-    pub(super) fn target(
-        &self,
-        packet: &Packet<'_>,
-        destination: IpAddr,
-    ) -> (AdjacencyKind, NeighborKey) {
+    pub(super) fn target(&self, packet: &Packet<'_>, destination: IpAddr) -> (AdjacencyKind, NeighborKey) {
         let row = self.tables.adjacencies.get(packet.adjacency());
         let address = row.next_hop().unwrap_or(destination);
         (row.kind(), NeighborKey { interface: row.interface(), address })
