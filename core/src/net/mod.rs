@@ -1,10 +1,14 @@
 //! Protocols of the network: forwarding tables and the nodes that use them.
 
+mod address_command;
+pub mod addresses;
 pub mod adjacency;
+mod connected;
 pub mod ethernet;
 pub mod fib;
 pub mod flow_hash;
 pub mod forwarding;
+mod forwarding_init;
 pub mod icmp_field;
 pub mod ip4_check;
 pub mod ip4_input;
@@ -20,7 +24,13 @@ pub mod ip6_rewrite;
 pub mod ip6_trace;
 pub mod l2_xconnect;
 pub mod leaf;
+pub mod leaf_resolver;
+pub mod link;
 pub mod mtu;
 pub mod plain_hop;
 pub mod rewrite;
+mod route_command;
+pub mod route_view;
+pub mod routes;
+pub mod static_route;
 pub mod table_cache;
