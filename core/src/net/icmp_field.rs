@@ -39,8 +39,6 @@ impl IcmpRequest {
     pub const IP6_BEYOND_SCOPE: Self = Self::new(1, 2, 0);
     /// Destination unreachable, address (RFC 4443 §3.1).
     pub const IP6_ADDRESS_UNREACHABLE: Self = Self::new(1, 3, 0);
-    /// Destination unreachable, reject route (RFC 4443 §3.1).
-    pub const IP6_REJECT_ROUTE: Self = Self::new(1, 6, 0);
     /// Hop limit exceeded in transit (RFC 4443 §3.3).
     pub const IP6_TIME_EXCEEDED: Self = Self::new(3, 0, 0);
 

@@ -99,7 +99,7 @@ impl Steps {
             AdjacencyKind::Local => return Verdict::Next(Ip6LookupNext::Local),
             AdjacencyKind::Punt => return Verdict::Next(Ip6LookupNext::Punt),
             AdjacencyKind::NoRoute => IcmpRequest::IP6_NO_ROUTE,
-            AdjacencyKind::Unreachable => IcmpRequest::IP6_REJECT_ROUTE,
+            AdjacencyKind::Unreachable => IcmpRequest::IP6_ADDRESS_UNREACHABLE,
             AdjacencyKind::Prohibit => IcmpRequest::IP6_PROHIBITED,
             AdjacencyKind::Blackhole => return Verdict::Drop(Ip6LookupError::Blackhole),
             AdjacencyKind::LinkLocal => return Verdict::Drop(Ip6LookupError::LinkLocalDestination),

@@ -1,10 +1,14 @@
 //! Protocols of the network: forwarding tables and the nodes that use them.
 
+mod address_command;
+pub mod addresses;
 pub mod adjacency;
+mod connected;
 pub mod ethernet;
 pub mod fib;
 pub mod flow_hash;
 pub mod forwarding;
+mod forwarding_init;
 pub mod icmp4;
 pub mod icmp6;
 pub mod icmp_field;
@@ -22,6 +26,8 @@ pub mod ip6_rewrite;
 pub mod ip6_trace;
 pub mod l2_xconnect;
 pub mod leaf;
+pub mod leaf_resolver;
+pub mod link;
 pub mod local;
 pub mod mtu;
 pub mod neighbor;
@@ -30,4 +36,8 @@ pub mod punt;
 pub mod punt_unclaimed;
 pub mod rate_limit;
 pub mod rewrite;
+mod route_command;
+pub mod route_view;
+pub mod routes;
+pub mod static_route;
 pub mod table_cache;
