@@ -205,8 +205,8 @@ impl Ip4Address {
         self.0[0] == 169 && self.0[1] == 254
     }
 
-    /// Whether a router may take it as the source of a packet to forward: not 0/8, 127/8, multicast, class E or
-    /// broadcast (RFC 1812 §5.3.7).
+    /// Whether a router may take it as the source of a packet to forward: not 0/8, 127/8, multicast, class E
+    /// or broadcast (RFC 1812 §5.3.7).
     #[inline]
     pub const fn is_valid_source(self) -> bool {
         self.0[0] < 224 && self.0[0] != 0 && self.0[0] != 127
@@ -340,8 +340,8 @@ impl Ip6Address {
         Self::from_bits(SOLICITED_NODE | (self.to_bits() & 0xff_ffff))
     }
 
-    /// Whether a router may take it as the source of a packet to forward: not unspecified, loopback, multicast or
-    /// link-local (RFC 4291 §2.5.2, §2.5.3, §2.5.6, §2.7).
+    /// Whether a router may take it as the source of a packet to forward: not unspecified, loopback,
+    /// multicast or link-local (RFC 4291 §2.5.2, §2.5.3, §2.5.6, §2.7).
     #[inline]
     pub const fn is_valid_source(self) -> bool {
         !self.is_multicast() && !self.is_link_local() && self.to_bits() > 1

@@ -43,7 +43,8 @@ reasons! {
     }
 }
 
-/// An ARP packet for IPv4 over Ethernet; only `parse` and the builders make one, so its types and lengths are right.
+/// An ARP packet for IPv4 over Ethernet; only `parse` and the builders make one, so its types and lengths are
+/// right.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct ArpPacket {
@@ -115,7 +116,8 @@ impl ArpPacket {
         ArpOperation(self.operation.get())
     }
 
-    /// Whether the sender claims an address of its own accord: sender and target address are one (RFC 5227 §3).
+    /// Whether the sender claims an address of its own accord: sender and target address are one (RFC 5227
+    /// §3).
     #[inline]
     pub fn is_gratuitous(&self) -> bool {
         self.sender_ip == self.target_ip

@@ -2,6 +2,8 @@
 //!
 //! All `u16` checksums here are in host order, as the header types' accessors take and give them.
 
+use zerocopy::transmute;
+
 use super::{Ip4Address, Ip6Address, IpProtocol};
 
 /// A running one's complement sum. Bytes may be added in parts of any length, odd ones too.
@@ -27,14 +29,15 @@ impl Sum {
         Self { words: 0, odd: false }
     }
 
-    /// The sum that a stored checksum stands for, to be changed by `subtract_*` and `add_*` (RFC 1624 equation 3).
+    /// The sum that a stored checksum stands for, to be changed by `subtract_*` and `add_*` (RFC 1624
+    /// equation 3).
     #[inline]
     pub const fn from_checksum(checksum: u16) -> Self {
         Self { words: (!checksum).to_be() as u64, odd: false }
     }
 
-    /// The sum of the pseudo header of TCP and UDP over IPv4 (RFC 9293 §3.1, RFC 768); `length` is that of the
-    /// transport header and payload.
+    /// The sum of the pseudo header of TCP and UDP over IPv4 (RFC 9293 §3.1, RFC 768); `length` is that of
+    /// the transport header and payload.
     #[inline]
     pub fn pseudo_ip4(
         source: Ip4Address,
@@ -107,7 +110,8 @@ impl Sum {
         self.add_words((!value).to_be() as u64)
     }
 
-    /// Adds what another sum holds, as of an even offset; with `Delta` this moves a checksum between pseudo headers.
+    /// Adds what another sum holds, as of an even offset; with `Delta` this moves a checksum between pseudo
+    /// headers.
     #[inline]
     #[must_use]
     pub fn add_sum(self, other: Self) -> Self {
@@ -130,13 +134,11 @@ impl Sum {
     /// As `checksum`, with UDP's rule that zero, which means "none", is sent as all ones (RFC 768).
     #[inline]
     pub const fn udp_checksum(self) -> u16 {
-        match self.checksum() {
-            0 => 0xffff,
-            checksum => checksum,
-        }
+        never_zero(self.checksum())
     }
 
-    /// The sum itself, not complemented: what a partially checksummed packet (virtio-net NEEDS_CSUM) has stored.
+    /// The sum itself, not complemented: what a partially checksummed packet (virtio-net NEEDS_CSUM) has
+    /// stored.
     #[inline]
     pub const fn partial(self) -> u16 {
         u16::from_be(fold(self.words))
@@ -156,7 +158,8 @@ impl Sum {
     }
 }
 
-/// The difference between two contents of a checksummed range, kept to be applied to many packets: a NAT session's.
+/// The difference between two contents of a checksummed range, kept to be applied to many packets: a NAT
+/// session's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Delta(u16);
 
@@ -193,7 +196,7 @@ pub fn is_valid(bytes: &[u8]) -> bool {
     sum_bytes(bytes) == 0xffff
 }
 
-/// Whether a 20-byte header that includes its checksum sums up right: five loads, no loop.
+/// Whether a 20-byte header that includes its checksum sums up right: three loads, no loop.
 #[inline]
 pub fn is_valid_20(header: &[u8; 20]) -> bool {
     sum_20(header) == 0xffff
@@ -207,8 +210,9 @@ pub fn checksum_20(header: &[u8; 20]) -> u16 {
 
 /// The checksum after a 16-bit word changed (RFC 1624 equation 3).
 ///
-/// It equals the full checksum, except over data that is now all zero: there RFC 1071 gives 0xffff and this 0x0000, which
-/// are the same number. No IP, TCP or UDP checksum covers such data.
+/// It equals the full checksum, except over data that is now all zero: there RFC 1071 gives 0xffff and this
+/// 0x0000, which are the same number in one's complement, but a receiver takes only the first. No IP, TCP or
+/// UDP checksum covers such data; that of an ICMP echo may: see `never_zero`.
 #[inline]
 pub const fn update_u16(checksum: u16, old: u16, new: u16) -> u16 {
     !fold(!checksum as u64 + !old as u64 + new as u64)
@@ -233,22 +237,29 @@ pub const fn after_ttl_decrement(checksum: u16) -> u16 {
     (sum + (sum >= 0xffff) as u32) as u16
 }
 
+/// All ones for zero, the same number in one's complement: for UDP, where zero means "none", and after an
+/// update of a checksum whose data may now be all zero. Every receiver takes it.
+#[inline]
+pub const fn never_zero(checksum: u16) -> u16 {
+    if checksum == 0 { 0xffff } else { checksum }
+}
+
 /// One's complement of 16 bits from a sum of words.
 #[inline]
 const fn fold(sum: u64) -> u16 {
-    let sum = (sum & 0xffff_ffff) + (sum >> 32);
-    let sum = (sum & 0xffff) + ((sum >> 16) & 0xffff) + (sum >> 32);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    ((sum & 0xffff) + (sum >> 16)) as u16
+    // Adding a number to itself with halves swapped leaves in the upper half the sum of both with its carry
+    // added.
+    let sum = (sum.wrapping_add(sum.rotate_left(32)) >> 32) as u32;
+    (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
 }
 
 #[inline]
 fn sum_20(header: &[u8; 20]) -> u16 {
-    let mut sum = 0;
-    for word in header.as_chunks::<4>().0 {
-        sum += u32::from_ne_bytes(*word) as u64;
-    }
-    fold(sum)
+    let [a, b, c, d, e]: [[u8; 4]; 5] = transmute!(*header);
+    let long = |[a, b, c, d]: [u8; 4], [e, f, g, h]: [u8; 4]| u64::from_ne_bytes([a, b, c, d, e, f, g, h]);
+    let (sum, first) = long(a, b).overflowing_add(long(c, d));
+    let (sum, second) = sum.overflowing_add(u32::from_ne_bytes(e) as u64 + first as u64);
+    fold(sum + second as u64)
 }
 
 #[inline]
@@ -263,8 +274,8 @@ fn sum_16(address: [u8; 16]) -> u64 {
 /// Sum of the 16-bit words as they lie in memory, folded; an odd last byte counts as if a zero followed.
 fn sum_bytes(bytes: &[u8]) -> u16 {
     let (blocks, rest) = bytes.as_chunks::<32>();
-    // Four 64-bit lanes of 32-bit halves: no carries to chase, so that the compiler may use wide registers. A lane takes
-    // 2^31 blocks before it could overflow, more than any slice of packets.
+    // Four 64-bit lanes of 32-bit halves: no carries to chase, so that the compiler may use wide registers.
+    // They could overflow together behind 16 GiB, far beyond any packet.
     let mut lanes = [0u64; 4];
     for block in blocks {
         for (lane, word) in lanes.iter_mut().zip(block.as_chunks::<8>().0) {
@@ -272,7 +283,7 @@ fn sum_bytes(bytes: &[u8]) -> u16 {
             *lane += (word & 0xffff_ffff) + (word >> 32);
         }
     }
-    let mut sum = lanes.iter().map(|lane| fold(*lane) as u64).sum::<u64>();
+    let mut sum = lanes.iter().sum::<u64>();
     let (words, rest) = rest.as_chunks::<4>();
     for word in words {
         sum += u32::from_ne_bytes(*word) as u64;
@@ -320,6 +331,10 @@ mod tests {
     fn folds_every_carry() {
         assert_eq!(fold(u64::MAX), 0xffff);
         assert_eq!(fold(0xffff_ffff_0000_0001), 1);
+        assert_eq!(
+            (fold(0), fold(0xffff), fold(0xffff_0000_0000), fold(0xfffe_0000_0001)),
+            (0, 0xffff, 0xffff, 0xffff)
+        );
         assert_eq!(checksum(&[0xff; 65_535]), reference(&[0xff; 65_535]));
     }
 

@@ -1,6 +1,7 @@
 //! The two shapes that repeat: a fixed header read in place, and a set of reasons for refusing a packet.
 
-/// Gives a fixed-size zerocopy struct its `LENGTH`, `parse`, `parse_mut` and `write_to`, and asserts its size.
+/// Gives a fixed-size zerocopy struct its `LENGTH`, `parse`, `parse_mut` and `write_to`, and asserts its
+/// size.
 macro_rules! wire_header {
     ($name:ident, $length:literal) => {
         const _: () = assert!(size_of::<$name>() == $length && align_of::<$name>() == 1);
@@ -21,8 +22,8 @@ macro_rules! wire_header {
                 zerocopy::FromBytes::mut_from_prefix(bytes).ok()
             }
 
-            /// Copies the header to the front of `bytes`; gives what follows it, or `None` (and writes nothing) when it
-            /// does not fit.
+            /// Copies the header to the front of `bytes`; gives what follows it, or `None` (and writes
+            /// nothing) when it does not fit.
             #[inline]
             pub fn write_to<'a>(&self, bytes: &'a mut [u8]) -> Option<&'a mut [u8]> {
                 let (front, rest) = bytes.split_at_mut_checked(Self::LENGTH)?;

@@ -54,8 +54,8 @@ impl Ip4Header {
     /// Every host takes a packet of this many bytes (RFC 791 §3.1).
     pub const MIN_REASSEMBLY: usize = 576;
 
-    /// A header without options, TTL 64, "don't fragment" clear, identification 0, its checksum right; `None` when header
-    /// and payload are beyond 65,535 bytes.
+    /// A header without options, TTL 64, "don't fragment" clear, identification 0, its checksum right; `None`
+    /// when header and payload are beyond 65,535 bytes.
     #[inline]
     pub fn new(
         protocol: IpProtocol,
@@ -80,8 +80,9 @@ impl Ip4Header {
         Some(header)
     }
 
-    /// The checked header at the front of `bytes`, the first segment of a packet of `packet_length` bytes (from this
-    /// header on, padding included). `bytes` holds the options too; of what follows only the total length is checked.
+    /// The checked header at the front of `bytes`, the first segment of a packet of `packet_length` bytes
+    /// (from this header on, padding included). `bytes` holds the options too; of what follows only the total
+    /// length is checked.
     ///
     /// # Errors
     /// The first thing that is wrong, in the order of `Ip4Malformed`.
@@ -158,8 +159,8 @@ impl Ip4Header {
         HeaderOptions::new(options.unwrap_or_default())
     }
 
-    /// What follows the header at the front of `bytes`, up to the total length or the end of `bytes`; empty when the header
-    /// is cut short.
+    /// What follows the header at the front of `bytes`, up to the total length or the end of `bytes`; empty
+    /// when the header is cut short.
     #[inline]
     pub fn payload(bytes: &[u8]) -> &[u8] {
         let Some((header, _)) = Self::parse(bytes) else {
@@ -265,8 +266,8 @@ impl Ip4Header {
         self.destination
     }
 
-    /// Takes one hop off; false, and nothing changes, when none is left (RFC 1812 §5.3.1: a packet with TTL 0 or 1 is
-    /// not forwarded).
+    /// Takes one hop off; false, and nothing changes, when none is left (RFC 1812 §5.3.1: a packet with TTL 0
+    /// or 1 is not forwarded).
     #[inline]
     #[must_use]
     pub fn decrement_ttl(&mut self) -> bool {
@@ -352,8 +353,8 @@ impl Ip4Header {
         self.destination = destination;
     }
 
-    /// Sets the header length to cover this many bytes of options (only whole words up to 40 count) and computes the
-    /// checksum over header and options.
+    /// Sets the header length to cover this many bytes of options (only whole words up to 40 count) and
+    /// computes the checksum over header and options.
     pub fn set_options(&mut self, options: &[u8]) {
         let words = (options.len() / 4).min(10);
         self.version_length = 0x45 + words as u8;

@@ -36,8 +36,8 @@ impl Ip6Header {
     /// Every link takes a packet of this many bytes (RFC 8200 §5).
     pub const MIN_MTU: usize = 1280;
 
-    /// A header with hop limit 64, traffic class 0 and flow label 0; `None` when the payload (extension headers
-    /// included) is beyond 65,535 bytes.
+    /// A header with hop limit 64, traffic class 0 and flow label 0; `None` when the payload (extension
+    /// headers included) is beyond 65,535 bytes.
     #[inline]
     pub fn new(
         next_header: IpProtocol,
@@ -55,8 +55,9 @@ impl Ip6Header {
         })
     }
 
-    /// The checked header at the front of `bytes`, the first segment of a packet of `packet_length` bytes (from this
-    /// header on, padding included). Jumbograms (RFC 2675) are not known: their payload length of 0 stands as it is.
+    /// The checked header at the front of `bytes`, the first segment of a packet of `packet_length` bytes
+    /// (from this header on, padding included). Jumbograms (RFC 2675) are not known: their payload length of
+    /// 0 stands as it is.
     ///
     /// # Errors
     /// The first thing that is wrong, in the order of `Ip6Malformed`.
@@ -74,8 +75,8 @@ impl Ip6Header {
         Ok(header)
     }
 
-    /// What follows the header at the front of `bytes`, up to the payload length or the end of `bytes`; empty when the
-    /// header is cut short.
+    /// What follows the header at the front of `bytes`, up to the payload length or the end of `bytes`; empty
+    /// when the header is cut short.
     #[inline]
     pub fn payload(bytes: &[u8]) -> &[u8] {
         match Self::parse(bytes) {
@@ -150,8 +151,8 @@ impl Ip6Header {
         self.destination
     }
 
-    /// Takes one hop off; false, and nothing changes, when none is left (RFC 8200 §3: a packet is dropped when its hop
-    /// limit was 0 or becomes 0).
+    /// Takes one hop off; false, and nothing changes, when none is left (RFC 8200 §3: a packet is dropped
+    /// when its hop limit was 0 or becomes 0).
     #[inline]
     #[must_use]
     pub fn decrement_hop_limit(&mut self) -> bool {
@@ -212,8 +213,8 @@ impl Ip6Header {
         self.destination = destination;
     }
 
-    /// The sum of the pseudo header for that upper protocol with a header and payload of that many bytes (RFC 8200 §8.1).
-    /// Of a packet with a routing header the destination is the final one only at its last hop.
+    /// The sum of the pseudo header for that upper protocol with a header and payload of that many bytes (RFC
+    /// 8200 §8.1). Of a packet with a routing header the destination is the final one only at its last hop.
     #[inline]
     pub fn pseudo_header(&self, upper: IpProtocol, upper_length: u32) -> Sum {
         Sum::pseudo_ip6(self.source, self.destination, upper, upper_length)

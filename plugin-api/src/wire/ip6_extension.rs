@@ -1,4 +1,5 @@
-//! IPv6 extension headers (RFC 8200 §4, RFC 4302): finding the upper protocol behind a chain of bounded length.
+//! IPv6 extension headers (RFC 8200 §4, RFC 4302): finding the upper protocol behind a chain of bounded
+//! length.
 
 use zerocopy::byteorder::network_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -114,16 +115,17 @@ pub struct Ip6Routing {
     pub segments_left: u8,
 }
 
-/// The upper protocol of an IPv6 packet: what stands behind its extension headers. All offsets are in bytes from the IPv6
-/// header on.
+/// The upper protocol of an IPv6 packet: what stands behind its extension headers. All offsets are in bytes
+/// from the IPv6 header on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ip6Upper {
-    /// The upper protocol; `NO_NEXT` when there is none. In a later fragment that of the fragmented part, which may be an
-    /// extension header.
+    /// The upper protocol; `NO_NEXT` when there is none. In a later fragment that of the fragmented part,
+    /// which may be an extension header.
     pub protocol: IpProtocol,
     /// Where its header stands (in a later fragment: the fragment's data); 40 without extension headers.
     pub offset: usize,
-    /// Where the next-header byte that names it stands; 6 without extension headers. An ICMPv6 parameter problem points there.
+    /// Where the next-header byte that names it stands; 6 without extension headers. An ICMPv6 parameter
+    /// problem points there.
     pub named_at: usize,
     /// The fragment header, if there is one.
     pub fragment: Option<Ip6Fragment>,
@@ -132,9 +134,9 @@ pub struct Ip6Upper {
 }
 
 impl Ip6Upper {
-    /// Walks the extension headers of the packet that begins, with its IPv6 header, at the front of `packet`. The walk ends
-    /// at ESP, behind which nothing can be read, and at the fragment header of a later fragment. `packet` should end where
-    /// the payload does.
+    /// Walks the extension headers of the packet that begins, with its IPv6 header, at the front of `packet`.
+    /// The walk ends at ESP, behind which nothing can be read, and at the fragment header of a later
+    /// fragment. `packet` should end where the payload does.
     ///
     /// # Errors
     /// When the chain is cut short, out of order or beyond the bounds.
@@ -230,7 +232,8 @@ mod tests {
         bytes
     }
 
-    // Hop-by-hop (router alert), destination options, routing type 4 with 1 segment left, atomic fragment, AH, TCP.
+    // Hop-by-hop (router alert), destination options, routing type 4 with 1 segment left, atomic fragment,
+    // AH, TCP.
     fn long_chain() -> Vec<u8> {
         let mut chain = vec![60, 0, 5, 2, 0, 0, 1, 0];
         chain.extend([43, 0, 1, 4, 0, 0, 0, 0]);

@@ -1,4 +1,5 @@
-//! Options inside headers: kind, length, data. Those of IPv4 and TCP count the whole option, those of IPv6 the data.
+//! Options inside headers: kind, length, data. Those of IPv4 and TCP count the whole option, those of IPv6
+//! the data.
 
 reasons! {
     /// Why a list of options cannot be read on.
@@ -23,7 +24,8 @@ pub struct HeaderOption<'a> {
     pub data: &'a [u8],
 }
 
-/// The options of an IPv4 (RFC 791 §3.1) or TCP (RFC 9293 §3.2) header. Ends at the end mark, and after an error.
+/// The options of an IPv4 (RFC 791 §3.1) or TCP (RFC 9293 §3.2) header. Ends at the end mark, and after an
+/// error.
 #[derive(Clone, Debug)]
 pub struct HeaderOptions<'a> {
     bytes: &'a [u8],
