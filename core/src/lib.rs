@@ -1,1 +1,2 @@
 //! The raddle dataplane.
+pub mod driver;
