@@ -341,6 +341,17 @@ impl<'a> Transmit<'a> {
         // SAFETY: the packets are this call's, and `self` is borrowed for as long as the view lives.
         unsafe { Packet::lent(self.worker.context(), self.indices[position]) }
     }
+
+    /// A copy of packet number `position` as a whole, to be kept; `None` without buffers.
+    ///
+    /// # Panics
+    /// There are not that many.
+    pub fn copy(&mut self, position: usize) -> Option<HeldPacket> {
+        let worker = self.worker.context();
+        // SAFETY: the packets are this call's, and `self` is borrowed for as long as the view lives.
+        let packet = unsafe { Packet::lent(worker, self.indices[position]) };
+        self.worker.copy(&packet, usize::MAX)
+    }
 }
 
 /// The registration of driver `D`.

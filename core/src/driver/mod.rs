@@ -3,6 +3,8 @@
 pub mod af_packet;
 mod counts;
 mod host;
+pub mod loopback;
+pub mod tap;
 #[cfg(test)]
 mod test_host;
 #[cfg(test)]
