@@ -11,3 +11,5 @@ pub mod memory;
 pub mod net;
 pub mod process;
 pub mod runtime;
+//! The raddle dataplane.
+pub mod driver;

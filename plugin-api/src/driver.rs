@@ -137,7 +137,8 @@ pub trait RxQueue: Send + 'static {
 
 /// A transmit queue: used by one thread.
 pub trait TxQueue: Send + 'static {
-    /// Sends the packets in order and returns how many the device took: those from there on count as lost.
+    /// Sends the packets in order and returns how many of them the device took: the rest counts as lost. The buffers
+    /// stay the caller's.
     fn transmit(&mut self, tx: &mut Transmit<'_>) -> usize;
 }
 
@@ -350,7 +351,18 @@ impl<'a> Transmit<'a> {
     #[inline]
     pub fn packet(&mut self, position: usize) -> Packet<'_> {
         // SAFETY: the packets are this call's, and `self` is borrowed for as long as the view lives.
-        unsafe { Packet::from_index(self.worker.context(), self.indices[position]) }
+        unsafe { Packet::lent(self.worker.context(), self.indices[position]) }
+    }
+
+    /// A copy of packet number `position` as a whole, to be kept; `None` without buffers.
+    ///
+    /// # Panics
+    /// There are not that many.
+    pub fn copy(&mut self, position: usize) -> Option<HeldPacket> {
+        let worker = self.worker.context();
+        // SAFETY: the packets are this call's, and `self` is borrowed for as long as the view lives.
+        let packet = unsafe { Packet::lent(worker, self.indices[position]) };
+        self.worker.copy(&packet, usize::MAX)
     }
 }
 
