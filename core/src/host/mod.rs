@@ -1,6 +1,7 @@
 //! The engine: what holds the parts together on the main thread, and the host's side of the ABI.
 
 mod engine;
+mod figures;
 mod images;
 mod interfaces;
 mod main_loop;

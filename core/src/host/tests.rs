@@ -6,7 +6,8 @@ use super::*;
 
 fn engine(workers: usize) -> Box<Engine> {
     let workers = vec![Default::default(); workers];
-    let engine = Engine::create(EngineConfig { workers, buffers: 4096, ..Default::default() }).expect("an engine");
+    let engine =
+        Engine::create(EngineConfig { workers, buffers: 4096, ..Default::default() }).expect("an engine");
     engine.start_workers().expect("workers");
     engine
 }
