@@ -62,6 +62,9 @@ fn finish_interface(engine: &Engine, section: &InterfaceSection) -> Result<(), F
         let peer = engine.find_interface(peer)?;
         engine.set_xconnect(index, Some(peer))?;
     }
+    if let Some(mode) = section.common.rx_mode {
+        engine.set_rx_mode(index, serde_json::from_value(serde_json::to_value(mode)?)?);
+    }
     if section.common.up {
         engine.set_interface_up(index, true)?;
     }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::engine::Engine;
 use super::interfaces::InterfaceRequest;
+use crate::runtime::RxMode;
 
 #[derive(Deserialize)]
 struct ByName {
@@ -35,6 +36,12 @@ struct StateSwitch {
 struct ChangeRequest {
     interface: u32,
     change: Change,
+}
+
+#[derive(Deserialize)]
+struct RxModeSwitch {
+    interface: u32,
+    mode: RxMode,
 }
 
 #[derive(Deserialize)]
@@ -89,6 +96,11 @@ impl Engine {
         self.add_method("interface.xconnect", |engine, arguments| {
             let Xconnect { interface, peer } = typed(arguments)?;
             engine.set_xconnect(interface, peer)?;
+            Ok(Value::Null)
+        });
+        self.add_method("interface.rx-mode", |engine, arguments| {
+            let RxModeSwitch { interface, mode } = typed(arguments)?;
+            engine.set_rx_mode(interface, mode);
             Ok(Value::Null)
         });
         self.add_method("feature.set", |engine, arguments| {
