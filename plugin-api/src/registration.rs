@@ -179,11 +179,21 @@ pub unsafe fn run_event<E: DeserializeOwned>(
 /// `text` and `error` live until the call returns.
 #[doc(hidden)]
 pub unsafe fn check_config<T: DeserializeOwned>(section: &str, text: Text, error: Sink) -> Status {
-    let outcome = guard(|| {
-        // SAFETY: as the caller vouches.
-        crate::config::parse_section::<T>(unsafe { text.as_str() }.unwrap_or(""), section).map(drop)
-    });
-    let (status, message) = match outcome {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        checked(error, || crate::config::parse_section::<T>(text.as_str().unwrap_or(""), section).map(drop))
+    }
+}
+
+/// Runs a check of a configuration text; what is wrong goes into the sink as JSON.
+///
+/// # Safety
+/// `error` lives until the call returns.
+pub(crate) unsafe fn checked(
+    error: Sink,
+    check: impl FnOnce() -> Result<(), crate::config::SectionError>,
+) -> Status {
+    let (status, message) = match guard(check) {
         Ok(Ok(())) => return Status::OK,
         Ok(Err(wrong)) => {
             (Status::FAILED, serde_json::to_string(&wrong).unwrap_or_else(|_| wrong.to_string()))
