@@ -41,3 +41,6 @@ pub mod route_view;
 pub mod routes;
 pub mod static_route;
 pub mod table_cache;
+
+#[cfg(test)]
+mod tests;
