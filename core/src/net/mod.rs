@@ -42,3 +42,6 @@ pub mod route_view;
 pub mod routes;
 pub mod static_route;
 pub mod table_cache;
+
+#[cfg(test)]
+mod tests;
