@@ -31,6 +31,7 @@ pub mod link;
 pub mod local;
 pub mod mtu;
 pub mod neighbor;
+pub mod ping;
 pub mod plain_hop;
 pub mod punt;
 pub mod punt_unclaimed;
