@@ -1,6 +1,7 @@
 //! The raddle dataplane: see the book in `docs/`.
 #![deny(unsafe_op_in_unsafe_fn)]
 
+pub mod driver;
 pub mod graph;
 pub mod memory;
 pub mod runtime;

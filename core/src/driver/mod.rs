@@ -1,0 +1,3 @@
+//! Drivers that need no outside library.
+
+pub mod packet_generator;
