@@ -1,8 +1,11 @@
 //! The raddle dataplane: see the book in `docs/`.
 #![deny(unsafe_op_in_unsafe_fn)]
 
+pub mod bench;
 pub mod cli;
 pub mod control;
+pub mod daemon;
+pub mod driver;
 pub mod feature;
 pub mod graph;
 pub mod host;

@@ -163,6 +163,23 @@ impl Engine {
         }
     }
 
+    /// Calls `call` with the core's own control side.
+    ///
+    /// # Errors
+    /// Those of `call`.
+    pub fn with_core<R>(
+        &self,
+        call: impl FnOnce(&mut raddle_plugin_api::Control<'_>) -> Result<R, Failure>,
+    ) -> Result<R, Failure> {
+        let core = self.images.borrow().first().map(|image| image.instance);
+        let core =
+            core.filter(|core| !core.is_null()).ok_or_else(|| Failure::new("the core is not there"))?;
+        // SAFETY: the core's instance was made by the SDK of this very image, and lives as long as the engine; this is
+        // the main thread between two passes.
+        let mut control = unsafe { raddle_plugin_api::Control::new(&*core.cast()) };
+        self.enter(Owner::CORE, || call(&mut control))
+    }
+
     /// Brings images in: their names into the tables, their init functions run in one order, their nodes spliced into
     /// the graph behind the barrier. Returns what became of each.
     pub fn add_images(&self, parts: Vec<ImageParts>) -> Vec<(String, Result<(), Failure>)> {

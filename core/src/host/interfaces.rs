@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::engine::Engine;
 use crate::graph::DROP_NODE;
 use crate::interface::{Device, DriverEntry, Interface};
-use crate::runtime::{InterfaceCounter, RxSlot, TxSlot};
+use crate::runtime::{InterfaceCounter, RxMode, RxSlot, TxSlot};
 
 /// What is asked of a new interface.
 #[derive(Clone, Debug, Deserialize)]
@@ -58,6 +58,9 @@ pub struct InterfaceState {
     pub l2_xconnect: Option<String>,
     /// Whether frames for every MAC address are taken.
     pub promiscuous: bool,
+    /// How its receive queues are looked after.
+    #[serde(default)]
+    pub rx_mode: RxMode,
     /// Threads of its receive queues.
     pub rx_placement: Vec<usize>,
     /// Packets received.
@@ -127,6 +130,7 @@ impl Engine {
             properties,
             admin_up: false,
             options,
+            rx_mode: RxMode::default(),
             placement: Vec::new(),
         };
         let index = self.interfaces.borrow_mut().add(interface)?;
@@ -200,6 +204,20 @@ impl Engine {
         }
         self.refresh_interface(index);
         Ok(())
+    }
+
+    /// Says how an interface's receive queues are looked after.
+    pub fn set_rx_mode(&self, index: u32, mode: RxMode) {
+        if let Some(interface) = self.interfaces.borrow_mut().get_mut(index) {
+            interface.rx_mode = mode;
+        }
+        let mut all = self.threads.borrow_mut();
+        all.hold("interface rx mode").each(|thread| {
+            for slot in thread.rx_mut().iter_mut().filter(|slot| slot.interface == index) {
+                slot.mode = mode;
+            }
+        });
+        all.all_shared().for_each(|shared| shared.poller.wake());
     }
 
     /// Cross-connects an interface to another (frames received go there unread), or ends that.
@@ -328,10 +346,10 @@ impl Engine {
 
     /// Takes the device's queues and puts them into the threads.
     fn place_queues(&self, index: u32) {
-        let (queues, driver) = {
+        let (queues, driver, mode) = {
             let interfaces = self.interfaces.borrow();
             let Some(interface) = interfaces.get(index) else { return };
-            (interface.properties.rx_queues, interface.driver.clone())
+            (interface.properties.rx_queues, interface.driver.clone(), interface.rx_mode)
         };
         let Ok(driver) = self.driver(&driver) else { return };
         let threads = self.threads.borrow().count();
@@ -356,8 +374,15 @@ impl Engine {
                 let thread = self.next_rx_place(threads);
                 placement.push(thread);
                 watch(&pollers[thread], &queue, index, enabled);
-                let slot =
-                    RxSlot { queue, interface: index, number, node: driver.input_node, target, enabled };
+                let slot = RxSlot {
+                    queue,
+                    interface: index,
+                    number,
+                    node: driver.input_node,
+                    target,
+                    enabled,
+                    mode,
+                };
                 held.thread(thread).rx_mut().push(slot);
             }
             for (thread, queue) in tx.into_iter().enumerate() {
@@ -464,6 +489,7 @@ impl Engine {
             mtu: interface.properties.mtu,
             l2_xconnect: peer,
             promiscuous: flags & InterfaceFlags::PROMISCUOUS != 0,
+            rx_mode: interface.rx_mode,
             rx_placement: interface.placement.clone(),
             rx_packets: sum(InterfaceCounter::RxPackets),
             rx_bytes: sum(InterfaceCounter::RxBytes),

@@ -2,12 +2,15 @@
 
 mod baselines;
 mod engine;
+mod figures;
 mod images;
 mod interfaces;
 mod main_loop;
 mod memory;
 pub mod methods;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use engine::{Answer, CommandEntry, Engine, EngineConfig, EngineError, Remote, Reply};
 pub use images::{Image, ImageParts, ImageState};

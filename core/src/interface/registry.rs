@@ -8,6 +8,7 @@ use raddle_plugin_api::{InterfaceIndex, InterfaceInfo};
 
 use super::Device;
 use crate::graph::Owner;
+use crate::runtime::RxMode;
 
 /// Longest name of an interface, in bytes.
 const LONGEST_NAME: usize = 63;
@@ -50,6 +51,8 @@ pub struct Interface {
     pub admin_up: bool,
     /// The keys that its driver was given.
     pub options: serde_json::Value,
+    /// How its receive queues are looked after.
+    pub rx_mode: RxMode,
     /// Where its receive queues are: thread by queue.
     pub placement: Vec<usize>,
 }

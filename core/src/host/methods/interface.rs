@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::table::typed;
 use crate::host::{Engine, InterfaceRequest};
-use crate::runtime::InterfaceCounter;
+use crate::runtime::{InterfaceCounter, RxMode};
 
 #[derive(Deserialize)]
 struct ByName {
@@ -35,6 +35,12 @@ struct StateSwitch {
 struct ChangeRequest {
     interface: u32,
     change: Change,
+}
+
+#[derive(Deserialize)]
+struct RxModeSwitch {
+    interface: u32,
+    mode: RxMode,
 }
 
 #[derive(Deserialize)]
@@ -101,6 +107,11 @@ impl Engine {
         self.add_method("interface.xconnect", |engine, arguments| {
             let Xconnect { interface, peer } = typed(arguments)?;
             engine.set_xconnect(interface, peer)?;
+            Ok(Value::Null)
+        });
+        self.add_method("interface.rx-mode", |engine, arguments| {
+            let RxModeSwitch { interface, mode } = typed(arguments)?;
+            engine.set_rx_mode(interface, mode);
             Ok(Value::Null)
         });
         self.add_method("feature.set", |engine, arguments| {
