@@ -87,7 +87,7 @@ impl AfPacketRx {
         match held {
             Ok(Some(mut held)) => {
                 let mut packet = rx.worker().open(&mut held);
-                let offload = take_off(&mut packet).filter(|_| packet.len() >= 14);
+                let offload = take_off(&mut packet);
                 match offload {
                     Some(offload) => {
                         finish(&mut packet, &offload, tag);
