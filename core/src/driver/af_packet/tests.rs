@@ -5,7 +5,7 @@ use raddle_plugin_api::wire::{ChecksumOffload, Gso, GsoKind, MacAddress, Offload
 
 use super::*;
 use crate::driver::test_host::{TestHost, TestRx, TestTx, is_root, needs_root};
-use crate::driver::test_link::{TestNamespace, VethPair, ip, wait_until_up};
+use crate::driver::test_link::{TestNamespace, VethPair, gso_frame, ip, wait_until_up};
 
 fn options(device: &str) -> Options {
     serde_json::from_value(serde_json::json!({ "device": device })).unwrap()
@@ -23,23 +23,6 @@ fn frame(length: usize, seed: u8) -> Vec<u8> {
     let mut bytes = vec![0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 1, 0x88, 0xb5];
     bytes.extend((bytes.len()..length).map(|position| (position * 7) as u8 ^ seed));
     bytes
-}
-
-/// A TCP packet over IPv4 that stands for many, with its checksum left to be filled in.
-fn gso_frame(payload: usize) -> (Vec<u8>, Offload) {
-    let mut bytes = vec![0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 1, 8, 0];
-    let total = (20 + 20 + payload) as u16;
-    bytes.extend([0x45, 0]);
-    bytes.extend(total.to_be_bytes());
-    bytes.extend([0, 0, 0x40, 0, 64, 6, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2]);
-    bytes.extend([0, 80, 0x10, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x10, 0xff, 0xff, 0, 0, 0, 0]);
-    bytes.extend((0..payload).map(|position| (position * 13) as u8));
-    let offload = Offload {
-        checksum: Some(ChecksumOffload { start: 34, offset: 16 }),
-        data_valid: false,
-        gso: Some(Gso { kind: GsoKind::Tcp4, size: 1400, header_length: 54, ecn: false }),
-    };
-    (bytes, offload)
 }
 
 #[test]
