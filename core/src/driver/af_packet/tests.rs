@@ -126,7 +126,7 @@ fn full_rings_lose_packets_and_go_on() {
     }
     assert_eq!(sent, 2048, "the kernel frees slots as fast as they are filled on veth");
     let (mut received, mut lost) = (0, 0);
-    for _ in 0..200 {
+    for _ in 0..600 {
         let call = right_rx.receive(256);
         received += call.packets.len();
         lost += call.lost;
@@ -170,7 +170,7 @@ fn device_that_comes_back_is_used_again() {
     assert!(before.link_up && before.fault.is_none());
     pair.remove();
     let bytes = frame(60, 0);
-    for _ in 0..200 {
+    for _ in 0..300 {
         assert_eq!(rx.receive(256).packets.len(), 0);
         assert_eq!(tx.transmit(&[(&bytes, Offload::default())]), 0);
     }
@@ -224,7 +224,7 @@ fn link_that_goes_down_and_up_again_needs_nothing() {
     ip(&format!("link set {} down", pair.right));
     let down = right.properties();
     assert_eq!((down.link_up, down.fault), (false, None));
-    for _ in 0..100 {
+    for _ in 0..300 {
         assert_eq!(right_rx.receive(256).packets.len(), 0);
     }
     assert!(!right_rx.is_readable(0));
@@ -354,4 +354,25 @@ fn packet_that_contradicts_itself_is_not_sent() {
     assert_eq!(left_tx.transmit(&packets), 2);
     assert_eq!(right_rx.wait_for(2).len(), 2);
     assert_eq!(left.counts_for_test().tx_malformed.sum(), 2);
+}
+
+#[test]
+fn interface_that_is_down_when_it_is_opened_passes_frames_once_it_is_up() {
+    if !is_root() {
+        return needs_root("veth");
+    }
+    let (pair, host) = (VethPair::new(), TestHost::new());
+    ip(&format!("link set {} down", pair.right));
+    let asked = Options { queues: 2, ..options(&pair.right) };
+    let mut device = host.open::<AfPacket>("test", asked).unwrap();
+    let mut queues: Vec<_> =
+        (0..2).map(|index| host.rx_queue::<AfPacket>(device.rx_queue(index).unwrap())).collect();
+    assert!(!device.properties().link_up);
+    device.change(Change::Up(true)).unwrap();
+    wait_until_up(&pair.left);
+    let (_left, _, mut left_tx) = open(&host, options(&pair.left));
+    let bytes = frame(60, 0);
+    assert_eq!(left_tx.transmit(&[(&bytes[..], Offload::default()); 20]), 20);
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    assert_eq!(queues.iter_mut().map(|queue| queue.receive(256).packets.len()).sum::<usize>(), 20);
 }
