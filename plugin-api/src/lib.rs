@@ -35,6 +35,8 @@ pub mod prelude;
 pub mod registration;
 pub mod sync;
 pub mod task;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod vector;
 pub mod wire;
 mod worker;

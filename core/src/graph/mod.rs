@@ -1,0 +1,7 @@
+//! The graph on paper: nodes, their arcs, their errors, and the order of registrations.
+
+mod ordering;
+mod table;
+
+pub use ordering::{OrderError, Ordered, order};
+pub use table::{DROP_NODE, ErrorInfo, Graph, GraphError, MAX_ERRORS, MAX_NODES, NodeInfo, NodeNames, Owner};

@@ -1,0 +1,207 @@
+//! One pass over the graph: input nodes, then frames until none is left.
+
+use std::sync::atomic::Ordering;
+
+use raddle_plugin_api::abi::{
+    BufferFlags, BufferHeader, FRAME_SIZE, Frame, FrameFlags, NodeKind, WorkerContext,
+};
+
+use super::{Clock, Shared, Thread};
+use crate::graph::DROP_NODE;
+
+/// Runs one pass; returns the packets that came in.
+///
+/// # Safety
+/// `thread` is alive, the calling thread's own, and borrowed by nobody: nodes reach it through their contexts while
+/// this runs, so it is used by short borrows of single fields only.
+pub unsafe fn run_pass(thread: *mut Thread) -> u64 {
+    // SAFETY (all blocks below): as the caller vouches; between two calls of nodes nobody else has a borrow.
+    let mut received = 0;
+    unsafe {
+        let input_count = (*thread).inputs.len();
+        let mut clock = Clock::ticks();
+        for position in 0..input_count {
+            let node = (&(*thread).inputs)[position];
+            let slot = &raw mut (&mut (*thread).slots)[usize::from(node)];
+            shared(thread).current.store(u32::from(node), Ordering::Relaxed);
+            let count = ((*slot).run)(&raw mut (*slot).context, std::ptr::null_mut());
+            let now = Clock::ticks();
+            if count == u32::MAX {
+                fault(thread, node);
+            } else if count > 0 {
+                shared(thread).stats.note(usize::from(node), u64::from(count), now.wrapping_sub(clock));
+                received += u64::from(count);
+            }
+            clock = now;
+        }
+        while let Some((node, frame)) = (*thread).pending.pop_front() {
+            clock = run_node(thread, node, frame, clock);
+        }
+        shared(thread).current.store(u32::MAX, Ordering::Relaxed);
+    }
+    received
+}
+
+/// Runs a node on a frame; returns the clock at its end.
+unsafe fn run_node(thread: *mut Thread, node: u16, frame: *mut Frame, start: u64) -> u64 {
+    // SAFETY: as in `run_pass`; the frame was pending and so is this call's.
+    unsafe {
+        let open = &mut (&mut (*thread).open)[usize::from(node)];
+        if *open == frame {
+            *open = std::ptr::null_mut();
+        }
+        if shared(thread).trace.is_wanted() {
+            mark_traced(thread, node, frame);
+        }
+        let slot = &raw mut (&mut (*thread).slots)[usize::from(node)];
+        (*thread).current = frame;
+        shared(thread).current.store(u32::from(node), Ordering::Relaxed);
+        let count = ((*slot).run)(&raw mut (*slot).context, frame);
+        let end = Clock::ticks();
+        if count == u32::MAX {
+            // The node failed: what is left in the frame is dropped, and the main thread told.
+            for &packet in (*frame).packets() {
+                (*header(&raw const (*thread).context, packet)).error = 0;
+                shared(thread).errors.count(0);
+            }
+            (*thread).cache.free((*frame).packets());
+            fault(thread, node);
+        } else {
+            shared(thread).stats.note(usize::from(node), u64::from(count), end.wrapping_sub(start));
+        }
+        if !(*thread).current.is_null() {
+            give_frame(thread, frame);
+            (*thread).current = std::ptr::null_mut();
+        }
+        end
+    }
+}
+
+#[cold]
+unsafe fn fault(thread: *mut Thread, node: u16) {
+    // SAFETY: as in `run_pass`.
+    let shared = unsafe { shared(thread) };
+    (shared.on_fault)(node);
+}
+
+/// Starts traces of packets that come to a node of which traces are wanted.
+#[cold]
+unsafe fn mark_traced(thread: *mut Thread, node: u16, frame: *mut Frame) {
+    // SAFETY: as in `run_pass`; the packets are the frame's.
+    unsafe {
+        for &packet in (*frame).packets() {
+            let header = header(&raw const (*thread).context, packet);
+            if (*header).flags & BufferFlags::TRACED != 0 {
+                continue;
+            }
+            let now = (*thread).context.now_ns;
+            let Some(handle) = shared(thread).trace.start(usize::from(node), now) else { break };
+            (*header).flags |= BufferFlags::TRACED;
+            (*header).trace = handle;
+            (*frame).flags |= FrameFlags::TRACED;
+        }
+    }
+}
+
+/// As [`mark_traced`] for packets that an input node has just received, which go to `target`.
+#[cold]
+pub(super) unsafe fn mark_received(thread: *mut Thread, node: u16, frame: *mut Frame, target: u16) {
+    // SAFETY: as in `run_pass`.
+    unsafe {
+        mark_traced(thread, node, frame);
+        for &packet in (*frame).packets() {
+            let header = header(&raw const (*thread).context, packet);
+            if (*header).flags & BufferFlags::TRACED != 0 {
+                shared(thread).trace.note((*header).trace, node, |entry| entry.next = Some(target));
+            }
+        }
+    }
+}
+
+/// The header of a buffer.
+#[inline(always)]
+pub(super) unsafe fn header(context: *const WorkerContext, index: u32) -> *mut BufferHeader {
+    // SAFETY: the context is alive and the index one of the pool's, as the caller vouches.
+    unsafe { (*context).buffers.add(index as usize * (*context).buffer_stride as usize).cast() }
+}
+
+/// What other threads may read of the thread.
+#[inline(always)]
+pub(super) unsafe fn shared<'a>(thread: *mut Thread) -> &'a Shared {
+    // SAFETY: the thread is alive, as the caller vouches; this part of it is only ever shared.
+    let shared: &'a std::sync::Arc<Shared> = unsafe { &(*thread).shared };
+    shared
+}
+
+/// An empty frame.
+#[inline]
+pub(super) unsafe fn take_frame(thread: *mut Thread) -> *mut Frame {
+    // SAFETY: as in `run_pass`.
+    unsafe {
+        let frame = (*thread).free_frames.pop().unwrap_or_else(|| Box::into_raw(Box::new(Frame::empty())));
+        (*frame).count = 0;
+        (*frame).flags = 0;
+        frame
+    }
+}
+
+/// Takes back a frame that is done with.
+#[inline]
+pub(super) unsafe fn give_frame(thread: *mut Thread, frame: *mut Frame) {
+    // SAFETY: as in `run_pass`; the frame is nowhere else.
+    unsafe { (*thread).free_frames.push(frame) };
+}
+
+/// Hands a whole frame to a node.
+#[inline]
+pub(super) unsafe fn push_frame(thread: *mut Thread, target: u16, frame: *mut Frame) {
+    // SAFETY: as in `run_pass`; the frame is handed over.
+    unsafe {
+        let target = known(thread, target);
+        (*thread).pending.push_back((target, frame));
+        if (*frame).count < FRAME_SIZE as u32 {
+            (&mut (*thread).open)[usize::from(target)] = frame;
+        }
+    }
+}
+
+/// Appends packets to the frame that a node has open, or to new ones.
+#[inline]
+pub(super) unsafe fn append(thread: *mut Thread, target: u16, packets: &[u32], flags: u32, interface: u32) {
+    // SAFETY: as in `run_pass`; the packets are handed over.
+    unsafe {
+        let target = known(thread, target);
+        let mut left = packets;
+        while !left.is_empty() {
+            let mut frame = (&(*thread).open)[usize::from(target)];
+            if frame.is_null() {
+                frame = take_frame(thread);
+                (*frame).flags = flags;
+                (*frame).interface = interface;
+                (*thread).pending.push_back((target, frame));
+                (&mut (*thread).open)[usize::from(target)] = frame;
+            } else {
+                let same = (*frame).flags & flags & FrameFlags::ONE_INTERFACE != 0
+                    && (*frame).interface == interface;
+                let traced = ((*frame).flags | flags) & FrameFlags::TRACED;
+                (*frame).flags = traced | if same { FrameFlags::ONE_INTERFACE } else { 0 };
+            }
+            let count = (*frame).count as usize;
+            let part = left.len().min(FRAME_SIZE - count);
+            (&mut (*frame).indices)[count..count + part].copy_from_slice(&left[..part]);
+            (*frame).count += part as u32;
+            if (*frame).count == FRAME_SIZE as u32 {
+                (&mut (*thread).open)[usize::from(target)] = std::ptr::null_mut();
+            }
+            left = &left[part..];
+        }
+    }
+}
+
+/// `target` if the thread has such a node that takes frames, else `drop`: indices come from plugins too.
+#[inline(always)]
+unsafe fn known(thread: *mut Thread, target: u16) -> u16 {
+    // SAFETY: as in `run_pass`.
+    let slot = unsafe { (&(*thread).slots).get(usize::from(target)) };
+    if slot.is_some_and(|slot| slot.kind == NodeKind::INTERNAL) { target } else { DROP_NODE }
+}
