@@ -318,14 +318,13 @@ fn solicitations_are_answered_to_the_asker_or_to_all() {
 #[test]
 fn link_local_neighbors_are_resolved_on_their_interface() {
     let mut host = router();
-    let lan = host.interface("lan");
-    let request = json!({ "address": "fe80::7", "interface": "lan", "count": 1 });
-    // No one polls while the command waits: its request is still to be sent afterwards.
-    let answer = host.command("ping <address:ip>", request);
-    let _ = (answer, lan);
+    let arguments = json!({ "address": "fe80::7", "interface": "lan", "count": 1 });
+    // Nobody polls while the command waits: its request is still to be sent afterwards.
+    host.command("ping <address:ip>", arguments).unwrap();
+    step(&mut host).assert_nothing();
     let out = step(&mut host);
-    out.assert_nothing();
-    let out = step(&mut host);
-    let (header, _) = ethernet(&out.one().packet);
+    let solicitation = &out.one().packet;
+    assert_eq!(solicitation.tx_interface(), host.interface("lan"));
+    let (header, _) = ethernet(solicitation);
     assert_eq!(header.destination, MacAddress([0x33, 0x33, 0xff, 0, 0, 7]));
 }
