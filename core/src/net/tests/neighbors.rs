@@ -249,6 +249,24 @@ fn configured_neighbors_are_there_from_the_start() {
     host.check_config(config).unwrap();
     host.load_only(&["forwarding", "local", "neighbor"]).unwrap();
     assert_eq!(states(&mut host), ["static"]);
+    host.nodes(&["ip4-lookup", "ip4-rewrite", "ip4-neighbor"]);
+    address_of(&mut host, "lan", "192.0.2.1/24");
+    let packet = on(&host, "lan", ip4(FAR, "192.0.2.8", 26));
+    assert_eq!(host.run::<Ip4Lookup>([packet]).one().node, "interface-output");
+}
+
+#[test]
+fn static_neighbor_of_an_interface_that_comes_later_is_used() {
+    let config = "[[neighbor]]\ninterface = \"lan\"\naddress = \"192.0.2.8\"\nmac = \"02:00:00:00:00:08\"\n";
+    let mut host = Harness::builder().config(config).build();
+    host.load_only(&["forwarding", "local", "neighbor"]).unwrap();
+    host.add_interface("lan", |lan| lan);
+    address_of(&mut host, "lan", "192.0.2.1/24");
+    host.nodes(&["ip4-lookup", "ip4-rewrite", "ip4-neighbor"]);
+    let packet = on(&host, "lan", ip4(FAR, "192.0.2.8", 26));
+    assert_eq!(host.run::<Ip4Lookup>([packet]).one().node, "interface-output");
+    host.delete_interface("lan");
+    assert!(host.command("show neighbors", json!({})).unwrap().json.as_array().unwrap().is_empty());
 }
 
 fn nd(
