@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use raddle::net::fib::{Address, LeafIndex, Lpm, Prefix};
+use raddle::net::fib::{Action, Address, Fib, Forwarding, LeafIndex, Lpm, NextHop, Prefix, Resolver, Source};
 
 const FRAME: usize = 256;
 const PASSES: usize = 40;
@@ -38,11 +38,65 @@ fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     let runs = |name: &str| wanted.is_empty() || wanted.iter().any(|case| name.contains(case.as_str()));
     println!(
-        "{:<22}{:>9}{:>9}{:>9}{:>9}{:>10}{:>12}{:>12}{:>7}",
-        "case", "routes", "packets", "frame", "single", "KiB", "adds/s", "deletes/s", "alu"
+        "{:<18}{:>9}{:>9}{:>7}{:>7}{:>8}{:>12}{:>12}{:>12}{:>12}{:>6}",
+        "case",
+        "routes",
+        "packets",
+        "frame",
+        "single",
+        "KiB",
+        "lpm add/s",
+        "lpm del/s",
+        "fib add/s",
+        "fib del/s",
+        "alu"
     );
     ip4(&runs);
     ip6(&runs);
+}
+
+/// A resolver that numbers its leaves and does nothing else.
+struct Counter(LeafIndex);
+
+impl Resolver for Counter {
+    fn create(&mut self, _: &Forwarding) -> Result<LeafIndex, Box<dyn std::error::Error + Send + Sync>> {
+        self.0 += 1;
+        Ok(self.0)
+    }
+
+    fn update(&mut self, _: LeafIndex, _: &Forwarding) {}
+
+    fn release(&mut self, _: LeafIndex) {}
+}
+
+/// Adds and deletes per second by way of the route table, over 16 next hops.
+fn table_rates<A: Address>(routes: &[Prefix<A>]) -> (f64, f64) {
+    let mut fib = Fib::<A>::new().expect("address space for a table");
+    let mut leaves = Counter(0);
+    let router =
+        |i: usize| A::from_ip(narrow::<A>(1 << 126 | (i as u128 % 16 + 1) << 96)).expect("the family's own");
+    let routers: Vec<_> = (0..16).map(|i| router(i).to_ip()).collect();
+    let mut epoch = 0;
+    let mut tick = |fib: &mut Fib<A>, leaves: &mut Counter, count: usize| {
+        if count.is_multiple_of(BATCH) {
+            epoch += 1;
+            fib.set_epoch(epoch);
+            fib.reclaim(epoch, leaves);
+        }
+    };
+    let start = Instant::now();
+    for (i, route) in routes.iter().enumerate() {
+        let action = Action::via(NextHop::on_link(routers[i % 16], 1));
+        fib.add(*route, Source::STATIC, action, &mut leaves).expect("room");
+        tick(&mut fib, &mut leaves, i);
+    }
+    let adds = routes.len() as f64 / start.elapsed().as_secs_f64();
+    let start = Instant::now();
+    for (i, route) in routes.iter().enumerate() {
+        fib.remove(*route, Source::STATIC, &mut leaves).expect("room");
+        tick(&mut fib, &mut leaves, i);
+    }
+    (adds, routes.len() as f64 / start.elapsed().as_secs_f64())
 }
 
 fn ip4(runs: &impl Fn(&str) -> bool) {
@@ -237,9 +291,10 @@ fn case<A: Address>(name: &str, routes: &[Prefix<A>], packets: &[A]) {
         tick(&mut lpm, i);
     }
     let deletes = routes.len() as f64 / start.elapsed().as_secs_f64();
+    let (fib_adds, fib_deletes) = table_rates(routes);
     let each = |clocks: u64| clocks as f64 / packets.len() as f64;
     println!(
-        "{name:<22}{:>9}{:>9}{:>9.1}{:>9.1}{kib:>10}{adds:>12.0}{deletes:>12.0}{:>7.2}",
+        "{name:<18}{:>9}{:>9}{:>7.1}{:>7.1}{kib:>8}{adds:>12.0}{deletes:>12.0}{fib_adds:>12.0}{fib_deletes:>12.0}{:>6.2}",
         routes.len(),
         packets.len(),
         each(frame),

@@ -24,7 +24,7 @@ pub trait Driver: 'static {
     const NAME: &'static str;
     /// What it drives, in a line.
     const SUMMARY: &'static str;
-    /// Its keys in an interface's table (without `deny_unknown_fields`: the host checks the keys against the schema).
+    /// Its keys in an interface's table, `deny_unknown_fields`.
     type Options: DeserializeOwned + JsonSchema;
     /// Its devices.
     type Device: Device;
@@ -137,7 +137,8 @@ pub trait RxQueue: Send + 'static {
 
 /// A transmit queue: used by one thread.
 pub trait TxQueue: Send + 'static {
-    /// Sends the packets in order and returns how many the device took: those from there on count as lost.
+    /// Sends the packets in order and returns how many of them the device took: the rest counts as lost. The buffers
+    /// stay the caller's.
     fn transmit(&mut self, tx: &mut Transmit<'_>) -> usize;
 }
 
@@ -350,7 +351,18 @@ impl<'a> Transmit<'a> {
     #[inline]
     pub fn packet(&mut self, position: usize) -> Packet<'_> {
         // SAFETY: the packets are this call's, and `self` is borrowed for as long as the view lives.
-        unsafe { Packet::from_index(self.worker.context(), self.indices[position]) }
+        unsafe { Packet::lent(self.worker.context(), self.indices[position]) }
+    }
+
+    /// A copy of packet number `position` as a whole, to be kept; `None` without buffers.
+    ///
+    /// # Panics
+    /// There are not that many.
+    pub fn copy(&mut self, position: usize) -> Option<HeldPacket> {
+        let worker = self.worker.context();
+        // SAFETY: the packets are this call's, and `self` is borrowed for as long as the view lives.
+        let packet = unsafe { Packet::lent(worker, self.indices[position]) };
+        self.worker.copy(&packet, usize::MAX)
     }
 }
 
@@ -408,12 +420,12 @@ unsafe extern "C" fn open<D: Driver>(
     }
 }
 
-unsafe extern "C" fn check<D: Driver>(options: Text, error: Sink) -> Status {
-    // SAFETY: text and sink live until the call returns.
+unsafe extern "C" fn check<D: Driver>(text: Text, interface: Text, error: Sink) -> Status {
+    // SAFETY: texts and sink live until the call returns.
     unsafe {
-        status(error, || {
-            let _: D::Options = serde_json::from_str(options.as_str().unwrap_or("{}"))?;
-            Ok(())
+        crate::registration::checked(error, || {
+            let (text, interface) = (text.as_str().unwrap_or(""), interface.as_str().unwrap_or(""));
+            crate::config::parse_interface_options::<D::Options>(text, interface).map(drop)
         })
     }
 }

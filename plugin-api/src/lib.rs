@@ -26,6 +26,7 @@ mod index;
 pub mod instance;
 pub mod interface;
 mod node;
+mod offload;
 mod packet;
 #[doc(hidden)]
 pub mod plugin;

@@ -183,7 +183,6 @@ impl Node for Whole {
     }
 
     fn process(&mut self, mut vector: Vector<'_, Self>) {
-        assert_eq!(vector.is_empty(), vector.len() == 0);
         let mut bytes = 0;
         vector.scan(|_, packet| bytes += packet.len());
         if bytes == 0 {

@@ -77,11 +77,25 @@ impl Harness {
     /// As [`Harness::run`], for a node by its name, of those that were taken in.
     ///
     /// # Panics
-    /// As [`Harness::run`].
+    /// As [`Harness::run`], or the node was not taken in.
     #[track_caller]
     pub fn run_named(&mut self, node: &str, packets: impl IntoIterator<Item = impl Into<Sample>>) -> Run {
-        assert!(self.graph.is_running(node), "the node `{node}` was taken in by `Harness::nodes`");
         let thread = usize::from(self.workers.len() > 1);
+        self.run_named_on(thread, node, packets)
+    }
+
+    /// As [`Harness::run_named`], on a thread: 0 is the main thread, workers count from 1.
+    ///
+    /// # Panics
+    /// As [`Harness::run_named`], or there is no such thread.
+    #[track_caller]
+    pub fn run_named_on(
+        &mut self,
+        thread: usize,
+        node: &str,
+        packets: impl IntoIterator<Item = impl Into<Sample>>,
+    ) -> Run {
+        assert!(self.graph.is_running(node), "the node `{node}` was taken in by `Harness::nodes`");
         let packets = packets.into_iter().map(Into::into).collect();
         match self.run_node(thread, node, packets) {
             Ok(run) => run,

@@ -52,10 +52,13 @@ mod interface;
 mod memory;
 mod method;
 mod order;
+pub mod packets;
 mod pool;
 mod run;
 mod sample;
 mod schedule;
+#[cfg(feature = "proptest")]
+pub mod strategy;
 mod table;
 
 pub use execute::{Answer, Received};

@@ -92,7 +92,7 @@ mod mapped {
         }
 
         /// Number of words that may be accessed.
-        pub(in super::super) fn committed(&self) -> usize {
+        fn committed(&self) -> usize {
             self.committed.load(Ordering::Relaxed)
         }
 
@@ -200,10 +200,6 @@ mod modelled {
         }
 
         pub(in super::super) fn reserved(&self) -> usize {
-            usize::MAX
-        }
-
-        pub(in super::super) fn committed(&self) -> usize {
             usize::MAX
         }
 

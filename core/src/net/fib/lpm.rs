@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::address::{Address, Prefix};
 use super::block::{AtomicU32, Ordering, Words};
 use super::entry::{Entry, LeafIndex, MAX_LEAF};
-use super::lookup::{ROOT_ENTRIES, Shared};
+use super::lookup::{CACHED_BYTES, ROOT_ENTRIES, Shared};
 use super::nodes::Nodes;
 use super::trie::{Change, Paint};
 
@@ -59,7 +59,12 @@ impl<A: Address> Lpm<A> {
     pub fn new() -> io::Result<Self> {
         let root = Words::reserve(ROOT_ENTRIES, ROOT_ENTRIES)?;
         root.commit(ROOT_ENTRIES)?;
-        let shared = Arc::new(Shared { root, nodes: Nodes::reserve_words()?, default: AtomicU32::new(0) });
+        let shared = Arc::new(Shared {
+            root,
+            nodes: Nodes::reserve_words()?,
+            default: AtomicU32::new(0),
+            large: AtomicU32::new(0),
+        });
         let reader = LpmReader { shared: Arc::clone(&shared), family: core::marker::PhantomData };
         Ok(Self { nodes: Nodes::new(shared)?, reader })
     }
@@ -117,6 +122,10 @@ impl<A: Address> Lpm<A> {
         self.nodes.make_room().map_err(|source| LpmError::Memory { bytes, source })?;
         let paint = paint((len - 1) % 16 + 1);
         self.nodes.apply(Change { rest: prefix.address(), len, paint });
+        let large = u32::from(self.nodes.used_bytes() > CACHED_BYTES);
+        if self.reader.shared.large.load(Ordering::Relaxed) != large {
+            self.reader.shared.large.store(large, Ordering::Relaxed);
+        }
         Ok(())
     }
 
@@ -191,3 +200,7 @@ impl<A: Address> LpmReader<A> {
 #[cfg(all(test, not(loom)))]
 #[path = "lpm_tests.rs"]
 mod tests;
+
+#[cfg(all(test, not(loom)))]
+#[path = "lpm_stress_tests.rs"]
+mod stress_tests;

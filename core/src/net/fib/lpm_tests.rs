@@ -38,12 +38,14 @@ impl<A: Address> Model<A> {
             let (first, last) = (prefix.address(), prefix.last_address());
             addresses.extend([first, last, step(first, false), step(last, true)]);
         }
-        let mut leaves = vec![0; addresses.len()];
+        let (mut leaves, mut passes) = (vec![0; addresses.len()], vec![0; addresses.len()]);
         lpm.lookup_frame(&addresses, &mut leaves);
-        for (address, leaf) in addresses.iter().zip(leaves) {
+        lpm.shared.lookup_passes(&addresses, &mut passes);
+        for ((address, leaf), pass) in addresses.iter().zip(leaves).zip(passes) {
             let expected = self.lookup(*address);
             assert_eq!(lpm.lookup(*address), expected, "{}", address.to_ip());
-            assert_eq!(leaf, expected, "{} in a frame", address.to_ip());
+            assert_eq!(leaf, expected, "{} in a frame of a small table", address.to_ip());
+            assert_eq!(pass, expected, "{} in a frame of a large table", address.to_ip());
         }
     }
 }

@@ -27,3 +27,7 @@ pub use entry::{LeafIndex, MAX_LEAF};
 pub use lpm::{Lpm, Lpm4, Lpm6, LpmError, LpmReader, LpmReader4, LpmReader6};
 pub use path::{Action, Forwarding, MAX_NEXT_HOPS, NextHop, Path, Source};
 pub use table::{Fib, FibError, Resolver, RouteView};
+
+#[cfg(all(test, loom))]
+#[path = "loom_tests.rs"]
+mod loom;

@@ -21,7 +21,8 @@ const FULL_UNITS: usize = FULL_SLOTS / UNIT_WORDS;
 /// Units that one change may take at most: in each of eight strata a full node, or a sparse node split into a full
 /// one and up to twelve packed ones, with their predecessors still in place.
 const CHANGE_UNITS: usize = 8 * (2 * FULL_UNITS + 16);
-const RESERVED_UNITS: usize = MAX_UNITS / 2;
+/// Address space of a table's nodes: 4 GiB, of which only what is written takes memory.
+const RESERVED_UNITS: usize = MAX_UNITS / 8;
 const LEAST_UNITS: usize = 1 << 14;
 
 pub(super) struct Nodes {
@@ -43,7 +44,7 @@ impl Nodes {
 
     pub(super) fn new(shared: Arc<Shared>) -> io::Result<Self> {
         let units = (shared.nodes.reserved() / UNIT_WORDS).min(RESERVED_UNITS);
-        let bases = Words::reserve(units, units)?;
+        let bases = Words::reserve(units, LEAST_UNITS)?;
         Ok(Self {
             shared,
             bases,

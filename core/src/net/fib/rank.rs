@@ -58,7 +58,7 @@ mod sse2 {
     }
 }
 
-#[cfg(any(test, not(target_arch = "x86_64")))]
+#[cfg(any(all(test, not(loom)), not(target_arch = "x86_64")))]
 mod swar {
     /// 16 bytes of starts.
     #[cfg_attr(target_arch = "x86_64", expect(dead_code, reason = "the other architectures' type"))]
