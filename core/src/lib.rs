@@ -3,4 +3,5 @@
 
 pub mod graph;
 pub mod memory;
+pub mod plugin;
 pub mod runtime;
