@@ -24,7 +24,7 @@ pub trait Driver: 'static {
     const NAME: &'static str;
     /// What it drives, in a line.
     const SUMMARY: &'static str;
-    /// Its keys in an interface's table (without `deny_unknown_fields`: the host checks the keys against the schema).
+    /// Its keys in an interface's table, `deny_unknown_fields`.
     type Options: DeserializeOwned + JsonSchema;
     /// Its devices.
     type Device: Device;
@@ -137,7 +137,8 @@ pub trait RxQueue: Send + 'static {
 
 /// A transmit queue: used by one thread.
 pub trait TxQueue: Send + 'static {
-    /// Sends the packets in order and returns how many the device took: those from there on count as lost.
+    /// Sends the packets in order and returns how many of them the device took: the rest counts as lost. The buffers
+    /// stay the caller's.
     fn transmit(&mut self, tx: &mut Transmit<'_>) -> usize;
 }
 
@@ -155,11 +156,16 @@ pub struct Receive<'a> {
 impl<'a> Receive<'a> {
     /// # Safety
     /// `worker` is the calling thread's context; `frame` is this call's.
-    unsafe fn new(worker: *mut WorkerContext, frame: &'a mut Frame, limit: u32) -> Self {
+    pub(crate) unsafe fn new(worker: *mut WorkerContext, frame: &'a mut Frame, limit: u32) -> Self {
         // SAFETY: as the caller vouches; a receive call lies between two quiescent points.
         let worker = unsafe { Worker::from_context(worker) };
         let limit = (limit as usize).min(FRAME_SIZE);
         Self { worker, frame, limit, spare: [0; FRAME_SIZE], spare_count: 0, bytes: 0, lost: 0 }
+    }
+
+    /// Bytes received and packets lost so far.
+    pub(crate) fn totals(&self) -> (u64, u64) {
+        (self.bytes, self.lost)
     }
 
     /// The thread.
@@ -315,6 +321,13 @@ pub struct Transmit<'a> {
 }
 
 impl<'a> Transmit<'a> {
+    /// # Safety
+    /// `worker` is the calling thread's context; the packets with these indices are this call's.
+    pub(crate) unsafe fn new(worker: *mut WorkerContext, indices: &'a [u32]) -> Self {
+        // SAFETY: as the caller vouches; a transmit call lies between two quiescent points.
+        Self { worker: unsafe { Worker::from_context(worker) }, indices }
+    }
+
     /// The thread.
     pub fn worker(&self) -> &Worker<'a> {
         &self.worker
@@ -338,7 +351,18 @@ impl<'a> Transmit<'a> {
     #[inline]
     pub fn packet(&mut self, position: usize) -> Packet<'_> {
         // SAFETY: the packets are this call's, and `self` is borrowed for as long as the view lives.
-        unsafe { Packet::from_index(self.worker.context(), self.indices[position]) }
+        unsafe { Packet::lent(self.worker.context(), self.indices[position]) }
+    }
+
+    /// A copy of packet number `position` as a whole, to be kept; `None` without buffers.
+    ///
+    /// # Panics
+    /// There are not that many.
+    pub fn copy(&mut self, position: usize) -> Option<HeldPacket> {
+        let worker = self.worker.context();
+        // SAFETY: the packets are this call's, and `self` is borrowed for as long as the view lives.
+        let packet = unsafe { Packet::lent(worker, self.indices[position]) };
+        self.worker.copy(&packet, usize::MAX)
     }
 }
 
@@ -396,12 +420,12 @@ unsafe extern "C" fn open<D: Driver>(
     }
 }
 
-unsafe extern "C" fn check<D: Driver>(options: Text, error: Sink) -> Status {
-    // SAFETY: text and sink live until the call returns.
+unsafe extern "C" fn check<D: Driver>(text: Text, interface: Text, error: Sink) -> Status {
+    // SAFETY: texts and sink live until the call returns.
     unsafe {
-        status(error, || {
-            let _: D::Options = serde_json::from_str(options.as_str().unwrap_or("{}"))?;
-            Ok(())
+        crate::registration::checked(error, || {
+            let (text, interface) = (text.as_str().unwrap_or(""), interface.as_str().unwrap_or(""));
+            crate::config::parse_interface_options::<D::Options>(text, interface).map(drop)
         })
     }
 }
@@ -476,8 +500,9 @@ unsafe extern "C" fn receive<Q: RxQueue>(
         unsafe {
             let mut rx = Receive::new(worker, &mut *frame, limit);
             (*queue.cast::<Q>()).receive(&mut rx);
-            *bytes += rx.bytes;
-            *lost += rx.lost;
+            let totals = rx.totals();
+            *bytes += totals.0;
+            *lost += totals.1;
         }
     });
     outcome.map_or(Status::PANICKED, |()| Status::OK)
@@ -506,7 +531,7 @@ unsafe extern "C" fn transmit<Q: TxQueue>(
         // SAFETY: as in `receive`; `count` indices are readable, and the packets are this call's.
         unsafe {
             let indices = std::slice::from_raw_parts(indices, count as usize);
-            let mut tx = Transmit { worker: Worker::from_context(worker), indices };
+            let mut tx = Transmit::new(worker, indices);
             (*queue.cast::<Q>()).transmit(&mut tx)
         }
     });

@@ -12,6 +12,8 @@ pub struct InterfaceIndex(pub u32);
 impl InterfaceIndex {
     /// No interface.
     pub const NONE: Self = Self(crate::abi::NO_INTERFACE);
+    /// Interfaces that can exist at a time: each index is below it.
+    pub const LIMIT: usize = crate::abi::MAX_INTERFACES;
 }
 
 impl fmt::Display for InterfaceIndex {

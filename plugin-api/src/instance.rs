@@ -51,6 +51,13 @@ impl Instance {
         Ok(())
     }
 
+    /// Drops all resources, where the instance itself stays.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn forget_resources(&self) {
+        let resources = std::mem::take(&mut *self.resources.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(resources);
+    }
+
     pub(crate) fn resource<T: Any + Send + Sync>(&self) -> Result<Arc<T>, Failure> {
         let resources = self.resources.lock().unwrap_or_else(PoisonError::into_inner);
         resources.get(&TypeId::of::<T>()).and_then(|value| Arc::clone(value).downcast().ok()).ok_or_else(

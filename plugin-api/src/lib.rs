@@ -26,6 +26,7 @@ mod index;
 pub mod instance;
 pub mod interface;
 mod node;
+mod offload;
 mod packet;
 #[doc(hidden)]
 pub mod plugin;
@@ -34,6 +35,8 @@ pub mod prelude;
 pub mod registration;
 pub mod sync;
 pub mod task;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod vector;
 pub mod wire;
 mod worker;

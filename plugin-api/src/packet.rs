@@ -83,8 +83,18 @@ impl<'a> Packet<'a> {
         Self { header, index, worker, taken: false, life: PhantomData }
     }
 
+    /// As [`Packet::from_index`], of a packet that stays with its owner: the view cannot be taken.
+    ///
+    /// # Safety
+    /// As [`Packet::from_index`].
     #[inline(always)]
-    fn header(&self) -> &BufferHeader {
+    pub(crate) unsafe fn lent(worker: *mut WorkerContext, index: u32) -> Self {
+        // SAFETY: passed on to the caller.
+        Self { taken: true, ..unsafe { Self::from_index(worker, index) } }
+    }
+
+    #[inline(always)]
+    pub(crate) fn header(&self) -> &BufferHeader {
         // SAFETY: the header is alive and only reached through this view (see `from_index`).
         unsafe { &*self.header }
     }
@@ -398,8 +408,11 @@ impl<'a> Packet<'a> {
 
     /// Takes the packet out of the frame, to keep it. What the node's closure returns for it counts for nothing then,
     /// and this view is empty from here on.
+    ///
+    /// # Panics
+    /// The packet was taken before, or the view is of a packet that somebody holds or sends.
     pub fn take(&mut self) -> HeldPacket {
-        assert!(!self.taken, "a packet is taken once");
+        assert!(!self.taken, "a packet is taken once, and out of a frame");
         let index = self.index;
         self.taken = true;
         // SAFETY: the worker's context is alive; its scratch buffer belongs to no packet, so that this view can go on

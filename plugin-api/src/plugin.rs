@@ -37,7 +37,6 @@ pub unsafe extern "C" fn fill(registrations: *mut Registrations) {
 macro_rules! plugin {
     ($name:literal, $summary:literal $(, requires: [$(($dependency:literal, $version:literal)),* $(,)?])? $(,)?) => {
         #[doc(hidden)]
-        #[allow(unsafe_code, reason = "the one exported symbol")]
         #[unsafe(no_mangle)]
         pub static RADDLE_PLUGIN: $crate::abi::PluginHeader = $crate::abi::PluginHeader {
             magic: $crate::abi::MAGIC,

@@ -81,15 +81,17 @@ impl Worker<'_> {
         copy.set_rx_interface(packet.rx_interface());
         copy.set_fib_index(packet.fib_index());
         copy.set_l2_multicast(packet.is_l2_multicast());
+        if limit >= packet.len() {
+            copy.set_offload(&packet.offload());
+        }
         copy.set_checksum_valid(packet.checksum_is_trusted());
-        // TODO-OFFLOAD
         Some(made)
     }
 
     /// The view of a held packet.
     pub fn open<'p>(&'p self, held: &'p mut HeldPacket) -> Packet<'p> {
         // SAFETY: the packet is owned by `held`, which is borrowed for as long as the view lives.
-        unsafe { Packet::from_index(self.context, held.buffer_index()) }
+        unsafe { Packet::lent(self.context, held.buffer_index()) }
     }
 }
 

@@ -1,2 +1,59 @@
-//! Build, test, demo and bench commands.
-fn main() {}
+//! `cargo xtask`: all that is done with this repository, each command with its own set-up.
+
+#![forbid(unsafe_code)]
+
+mod bench;
+mod build;
+mod cargo;
+mod clean_up;
+mod demo;
+mod demo_generator;
+mod demo_story;
+mod fuzz;
+mod packages;
+mod report;
+mod supervise;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Build, test, measure and show raddle.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Watch hosts in network namespaces talk through raddle with a plugin on the way
+    Demo(demo::Arguments),
+    /// Run the tests, all layers or those named
+    Test(test::Arguments),
+    /// Build the workspace and the example plugins, and fill the plugin directory
+    Build(build::Arguments),
+    /// Measure packets/s and clocks per packet
+    Bench(bench::Arguments),
+    /// Run fuzz targets, all or those named
+    Fuzz(fuzz::Arguments),
+    /// Remove namespaces and temporary directories that killed runs left
+    CleanUp(clean_up::Arguments),
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Test(arguments) => test::run(&arguments),
+        Command::Build(arguments) => build::run(&arguments).map(|_| ExitCode::SUCCESS),
+        Command::Bench(arguments) => bench::run(&arguments),
+        Command::Fuzz(arguments) => fuzz::run(&arguments),
+        Command::CleanUp(arguments) => clean_up::run(&arguments),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}

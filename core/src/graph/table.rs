@@ -102,7 +102,7 @@ impl Graph {
         Self { errors: vec![unspecified], ..Self::default() }
     }
 
-    /// Adds a node; its nexts are found later, by [`Graph::resolve`].
+    /// Adds a node; its nexts are found later, by [`Graph::resolve_nodes`].
     ///
     /// # Errors
     /// Name taken, or a table full; nothing is added then.
@@ -153,32 +153,20 @@ impl Graph {
         Ok(index)
     }
 
-    /// Finds the nexts of the nodes from `first` on.
+    /// Finds the nexts of these nodes.
     ///
     /// # Errors
     /// A next names no node.
-    pub fn resolve(&mut self, first: usize) -> Result<(), GraphError> {
-        for index in first..self.nodes.len() {
-            let nexts: Result<Vec<u16>, _> = self.nodes[index]
-                .next_names
-                .iter()
-                .map(|next| {
-                    self.by_name.get(next).copied().ok_or_else(|| GraphError::MissingNext {
-                        node: self.nodes[index].name.clone(),
-                        next: next.clone(),
-                    })
-                })
-                .collect();
-            self.nodes[index].nexts = nexts?.into();
+    pub fn resolve_nodes(&mut self, nodes: &[u16]) -> Result<(), GraphError> {
+        for &index in nodes {
+            let node = &self.nodes[usize::from(index)];
+            let missing =
+                |next: &String| GraphError::MissingNext { node: node.name.clone(), next: next.clone() };
+            let find = |next: &String| self.by_name.get(next).copied().ok_or_else(|| missing(next));
+            let nexts: Result<Vec<u16>, _> = node.next_names.iter().map(find).collect();
+            self.nodes[usize::from(index)].nexts = nexts?.into();
         }
         Ok(())
-    }
-
-    /// Takes back the nodes from `first` on, which no thread knows yet.
-    pub fn truncate(&mut self, first: usize) {
-        for node in self.nodes.drain(first..) {
-            self.by_name.remove(&node.name);
-        }
     }
 
     /// Marks the nodes of `owner` as gone and frees their names.

@@ -23,9 +23,10 @@ pub use host_calls::{
 pub use idle::Poller;
 pub use main_queue::MainQueue;
 pub use nodes::{driver_input_registration, driver_tx_registration, drop_node, gone_node};
-pub use queues::{InterfaceCounter, InterfaceCounters, RxQueue, RxSlot, TxQueue, TxSlot};
+pub use queues::{InterfaceCounter, InterfaceCounters, RxMode, RxQueue, RxSlot, TxQueue, TxSlot};
 pub use retire::RetireList;
 pub use stats::{Errors, NodeStats, NodeTotals};
 pub use thread::{NodeSlot, Shared, Thread, ThreadParts};
 pub use trace::{PacketTrace, TraceEntry, TraceStore};
+pub(crate) use worker::pin;
 pub use worker::{HeldThreads, Threads, WorkerConfig};

@@ -78,6 +78,19 @@ impl Drop for TxQueue {
     }
 }
 
+/// How a receive queue is looked after.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RxMode {
+    /// Polled in every pass: its thread never sleeps.
+    Polling,
+    /// Slept on as soon as it is empty.
+    Interrupt,
+    /// Polled for a while after each packet, then slept on.
+    #[default]
+    Adaptive,
+}
+
 /// A receive queue in its place on a thread.
 pub struct RxSlot {
     /// The queue.
@@ -92,6 +105,8 @@ pub struct RxSlot {
     pub target: u16,
     /// `false` while the interface is down.
     pub enabled: bool,
+    /// How it is looked after.
+    pub mode: RxMode,
 }
 
 /// A transmit queue in its place on a thread.

@@ -10,7 +10,7 @@ use raddle_plugin_api::abi::{
 };
 
 use super::queues::InterfaceCounters;
-use super::{Errors, NodeStats, Poller, RxSlot, TraceStore, TxSlot};
+use super::{Errors, NodeStats, Poller, RxMode, RxSlot, TraceStore, TxSlot};
 use crate::graph::MAX_NODES;
 use crate::memory::{BufferPool, ThreadCache};
 
@@ -248,7 +248,14 @@ impl Thread {
 
     /// Whether a queue must be polled although its descriptor is silent.
     pub fn wants_polling(&self) -> bool {
-        self.rx.iter().any(|slot| slot.enabled && slot.queue.wants_polling())
+        self.rx
+            .iter()
+            .any(|slot| slot.enabled && (slot.mode == RxMode::Polling || slot.queue.wants_polling()))
+    }
+
+    /// Whether the thread should poll on for a while after its last packet.
+    pub fn polls_on(&self) -> bool {
+        self.rx.iter().any(|slot| slot.enabled && slot.mode != RxMode::Interrupt)
     }
 
     /// The buffers behind it.

@@ -117,7 +117,7 @@ impl Threads {
         if self.depth > 1 {
             return;
         }
-        for handle in &self.handles[1..] {
+        for handle in self.handles.iter().skip(1) {
             handle.shared.poller.wake();
         }
         let asked = Instant::now();
@@ -170,7 +170,7 @@ impl Threads {
         let thread = self.handles[0].thread;
         // SAFETY: as in `main_pass`.
         unsafe {
-            (!(*thread).rx.is_empty()
+            ((*thread).polls_on()
                 && (*thread).context.now_ns.saturating_sub(self.main_idle_since) < POLL_ON.as_nanos() as u64)
                 || (*thread).wants_polling()
         }
@@ -184,7 +184,7 @@ impl Threads {
     /// Ends the workers. The threads' queues and nodes stay until the value is dropped.
     pub fn stop(&mut self) {
         self.stop.store(true, Ordering::Release);
-        for handle in &mut self.handles[1..] {
+        for handle in self.handles.iter_mut().skip(1) {
             handle.shared.poller.wake();
             if let Some(join) = handle.join.take()
                 && join.join().is_err()
@@ -253,11 +253,12 @@ fn worker_loop(thread: *mut Thread, shared: &Shared, barrier: &Barrier, stop: &A
             continue;
         }
         // SAFETY: as above.
-        let wants_polling = unsafe {
+        let polls = unsafe {
             note_cache(thread);
-            (*thread).wants_polling()
+            let fresh = now.saturating_sub(last_packet) <= POLL_ON.as_nanos() as u64;
+            (*thread).wants_polling() || (fresh && (*thread).polls_on())
         };
-        if !wants_polling && now.saturating_sub(last_packet) > POLL_ON.as_nanos() as u64 {
+        if !polls {
             barrier.leave(worker);
             if !stop.load(Ordering::Acquire) {
                 shared.poller.sleep(None);

@@ -91,8 +91,9 @@ pub struct DriverRegistration {
     /// or null with the reason in `error`.
     pub open:
         unsafe extern "C" fn(instance: *mut c_void, request: Text, options: Text, error: Sink) -> *mut c_void,
-    /// Checks options without opening anything.
-    pub check: unsafe extern "C" fn(options: Text, error: Sink) -> Status,
+    /// Checks the driver's keys of an interface in the whole text of a configuration file, without opening anything;
+    /// writes JSON of `config::SectionError` where they are wrong.
+    pub check: unsafe extern "C" fn(text: Text, interface: Text, error: Sink) -> Status,
     /// JSON Schema of the options.
     pub schema: unsafe extern "C" fn(schema: Sink),
     /// Functions of its devices.

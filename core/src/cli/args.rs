@@ -1,0 +1,112 @@
+//! Arguments of the binary, by clap.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// A vector packet dataplane for Linux that hosts plugins.
+#[derive(Debug, Parser)]
+#[command(
+    name = "raddle",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    subcommand_required = true,
+    disable_help_subcommand = true,
+    after_help = "Exit codes: 0 success, 1 a command failed, 2 wrong usage or configuration, 4 daemon not reachable."
+)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run the dataplane in the foreground.
+    Run(RunArguments),
+    /// Talk to a running dataplane.
+    #[command(after_help = CTL_HELP)]
+    Ctl(CtlArguments),
+    /// Check configuration files, without root and without starting anything.
+    #[command(subcommand, arg_required_else_help = true)]
+    Config(ConfigCommand),
+    /// Look at plugins.
+    #[command(subcommand, arg_required_else_help = true)]
+    Plugin(PluginCommand),
+}
+
+const CTL_HELP: &str = "\
+Without COMMAND it is an interactive shell with history and completion; from a pipe it carries out line by line.
+
+Examples:
+  raddle ctl                           open the shell
+  raddle ctl show interface            run one command
+  raddle ctl --json show interface     … and print its data as JSON
+  echo 'show runtime' | raddle ctl     run the lines of a file or pipe";
+
+/// Arguments of `raddle run`.
+#[derive(Debug, Args)]
+pub(super) struct RunArguments {
+    /// Configuration file; without one all settings have their defaults.
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// Arguments of `raddle ctl`.
+#[derive(Debug, Args)]
+pub(super) struct CtlArguments {
+    /// Control socket of the daemon [default: /run/raddle/raddle.sock, or $XDG_RUNTIME_DIR/raddle.sock when not root].
+    #[arg(short, long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Print the data of commands as JSON.
+    #[arg(short, long)]
+    pub json: bool,
+    /// Print the JSON Schemas of the control protocol, and exit.
+    #[arg(long, conflicts_with = "command")]
+    pub schema: bool,
+    /// The command to carry out; `help` lists all.
+    #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub command: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ConfigCommand {
+    /// Report everything that is wrong with configuration files.
+    Check {
+        /// The files.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Print the JSON Schema of the configuration file.
+    Schema,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum PluginCommand {
+    /// Say whether files are plugins that this binary can load, and if not, why.
+    Check {
+        /// The files.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn definitions_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn words_after_a_command_belong_to_the_command() {
+        let arguments = Arguments::parse_from(["raddle", "ctl", "--json", "show", "x", "--json", "-1"]);
+        let Command::Ctl(ctl) = arguments.command else { panic!("not ctl") };
+        assert!(ctl.json);
+        assert_eq!(ctl.command, ["show", "x", "--json", "-1"]);
+    }
+}

@@ -1,0 +1,19 @@
+//! The command line of the binary `raddle`.
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod config;
+mod ctl;
+mod dispatch;
+mod engine;
+mod exit;
+mod history;
+mod output;
+mod run;
+mod session;
+mod shell;
+
+pub use dispatch::main;
+pub use engine::Engine;
+pub use exit::Exit;

@@ -1,0 +1,195 @@
+//! Writes a configuration as the file that makes it.
+
+use serde::ser::{Error as _, SerializeMap};
+use serde::{Serialize, Serializer};
+
+use super::model::{Config, InterfaceSection};
+
+impl Config {
+    /// The configuration as TOML that reads back as the same.
+    ///
+    /// # Errors
+    /// A section of a plugin holds what TOML cannot.
+    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        toml::to_string(self)
+    }
+}
+
+impl Serialize for Config {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // By name and in full, so that a new section cannot be forgotten here.
+        let Config { runtime, buffers, control, plugins, log, interfaces, routes, neighbors, others } = self;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("runtime", runtime)?;
+        map.serialize_entry("buffers", buffers)?;
+        map.serialize_entry("control", control)?;
+        map.serialize_entry("plugins", plugins)?;
+        map.serialize_entry("log", log)?;
+        if !interfaces.is_empty() {
+            map.serialize_entry("interface", &Interfaces(interfaces))?;
+        }
+        if !routes.is_empty() {
+            map.serialize_entry("route", routes)?;
+        }
+        if !neighbors.is_empty() {
+            map.serialize_entry("neighbor", neighbors)?;
+        }
+        for (name, section) in others {
+            map.serialize_entry(name, section)?;
+        }
+        map.end()
+    }
+}
+
+/// Interfaces by name.
+struct Interfaces<'c>(&'c [InterfaceSection]);
+
+impl Serialize for Interfaces<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|section| (&section.name, section)))
+    }
+}
+
+impl Serialize for InterfaceSection {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // The common keys first, in their usual order; then the driver's.
+        let common = serde_json::to_value(&self.common).map_err(S::Error::custom)?;
+        let mut map = serializer.serialize_map(None)?;
+        for (key, value) in common.as_object().into_iter().flatten() {
+            map.serialize_entry(key, value)?;
+        }
+        for (key, value) in &self.options {
+            map.serialize_entry(key, value)?;
+        }
+        map.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use proptest::collection::{btree_set, vec};
+    use proptest::option;
+    use proptest::prelude::*;
+
+    use super::super::document::Document;
+    use super::super::owners::Owners;
+    use super::super::sections::*;
+    use super::*;
+    use crate::control::address::{IpAddress, IpPrefix, MacAddress};
+
+    fn reread(config: &Config) -> Config {
+        let mut owners = Owners::new();
+        owners.accept_unknown();
+        let text = config.to_toml().unwrap();
+        let document = Document::parse("running", text.clone()).unwrap();
+        Config::load(&document, &owners).unwrap_or_else(|error| panic!("{error}\n{text}"))
+    }
+
+    #[test]
+    fn the_file_reads_as_a_person_would_write_it() {
+        let text = "[interface.tap0]\ndriver = 'tap'\naddresses = ['10.0.0.1/24']\nhost-interface = 'h0'\n\
+                    [interface.lo]\ndriver = 'loopback'\nup = false\n[[route]]\nprefix = '0.0.0.0/0'\nvia = '10.0.0.2'\n\
+                    [acl]\nlist = [{ action = 'permit' }]\n";
+        let mut owners = Owners::new();
+        owners.accept_unknown();
+        let config = Config::load(&Document::parse("f", text).unwrap(), &owners).unwrap();
+        assert_eq!(
+            config.to_toml().unwrap(),
+            "[runtime]\nworkers = 0\n\n[buffers]\ncount = 16384\nhugepages = \"auto\"\n\n[control]\n\n[plugins]\n\n\
+             [log]\nlevel = \"info\"\nrate-limit = 10\n\n\
+             [interface.tap0]\ndriver = \"tap\"\nup = true\naddresses = [\"10.0.0.1/24\"]\nhost-interface = \"h0\"\n\n\
+             [interface.lo]\ndriver = \"loopback\"\nup = false\n\n\
+             [[route]]\nprefix = \"0.0.0.0/0\"\nvia = \"10.0.0.2\"\n\n\
+             [[acl.list]]\naction = \"permit\"\n"
+        );
+    }
+
+    fn options() -> impl Strategy<Value = toml::Table> {
+        let leaf = prop_oneof![
+            any::<i64>().prop_map(toml::Value::from),
+            any::<bool>().prop_map(toml::Value::from),
+            "\\PC{0,8}".prop_map(toml::Value::from),
+        ];
+        let value = leaf.prop_recursive(2, 12, 3, |inner| {
+            prop_oneof![
+                vec(inner.clone(), 0..3).prop_map(toml::Value::from),
+                vec(("[a-z]{1,4}", inner), 0..3).prop_map(|entries| toml::Table::from_iter(entries).into()),
+            ]
+        });
+        vec(("x-[a-z]{1,4}", value), 0..3).prop_map(toml::Table::from_iter)
+    }
+
+    fn configs() -> impl Strategy<Value = Config> {
+        let core = (
+            0u32..4,
+            option::of(20u16..30),
+            1024u32..100_000,
+            option::of("/[a-z]{1,8}"),
+            vec("[a-z0-9]{1,5}", 0..3),
+        );
+        let names = btree_set("[a-z][a-z0-9.-]{0,6}", 0..4);
+        let link = (
+            any::<bool>(),
+            option::of(1280u32..9000),
+            option::of(any::<[u8; 5]>()),
+            btree_set("[a-z]{1,5}", 0..3),
+            options(),
+        );
+        let routes = btree_set((any::<u32>(), 0u8..=32, 0u32..3, 1u8..=255), 0..4);
+        (core, names, vec(link, 4), routes, options()).prop_map(|(core, names, links, routes, others)| {
+            let (workers, main_core, count, path, disable) = core;
+            let mut config = Config {
+                runtime: RuntimeConfig { workers, cores: (0..workers as u16).collect(), main_core },
+                buffers: BuffersConfig { count, hugepages: Hugepages::Never },
+                control: ControlConfig { socket: path.clone().map(Into::into) },
+                plugins: PluginsConfig { path: path.map(Into::into), disable, ..PluginsConfig::default() },
+                log: LogConfig { level: LogLevel::Trace, rate_limit: count },
+                others,
+                ..Config::default()
+            };
+            for (index, (name, (up, mtu, mac, features, options))) in names.into_iter().zip(links).enumerate()
+            {
+                let address = IpAddr::V4(Ipv4Addr::new(10, index as u8, 0, 1));
+                let mac = mac.map(|[a, b, c, d, e]| MacAddress([2, a, b, c, d, e]));
+                let common = InterfaceConfig {
+                    driver: "tap".into(),
+                    up,
+                    addresses: IpPrefix::new(address, 24).into_iter().collect(),
+                    mtu,
+                    mac,
+                    features: features.into_iter().collect(),
+                    l2_xconnect: config.interfaces.first().map(|first: &InterfaceSection| first.name.clone()),
+                    rx_mode: up.then_some(RxMode::Adaptive),
+                };
+                config.interfaces.push(InterfaceSection { name, common, options });
+            }
+            for (bits, length, table, weight) in routes {
+                let address = IpAddr::V4(Ipv4Addr::from_bits(bits));
+                let prefix = IpPrefix::new(address, length).unwrap().network();
+                if config.routes.iter().any(|known| (known.prefix, known.table) == (prefix, table)) {
+                    continue;
+                }
+                let interface = config.interfaces.last().map(|section| section.name.clone());
+                let kind = interface.is_none().then_some(RouteKind::Prohibit);
+                config.routes.push(RouteConfig { prefix, via: None, interface, kind, table, weight });
+            }
+            if let Some(section) = config.interfaces.first() {
+                config.neighbors.push(NeighborConfig {
+                    interface: section.name.clone(),
+                    address: IpAddress(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 9))),
+                    mac: MacAddress([2, 0, 0, 0, 0, 9]),
+                });
+            }
+            config
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_reads_back_as_the_same(config in configs()) {
+            prop_assert_eq!(reread(&config), config);
+        }
+    }
+}

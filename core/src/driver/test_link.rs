@@ -1,0 +1,78 @@
+//! Links of the host that tests make and remove, by `ip`.
+
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Runs `ip` with these words.
+pub fn ip(words: &str) {
+    assert!(try_ip(words), "ip {words}");
+}
+
+/// Runs `ip` with these words; whether it did what was asked.
+pub fn try_ip(words: &str) -> bool {
+    Command::new("ip")
+        .args(words.split_whitespace())
+        .stderr(std::process::Stdio::null())
+        .status()
+        .expect("`ip` of iproute2 is installed")
+        .success()
+}
+
+/// A name that no other test uses, of at most 12 letters.
+pub fn unique_name(prefix: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("{prefix}{:x}x{:x}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A pair of veth links, up, without addresses; removed at the end.
+pub struct VethPair {
+    pub left: String,
+    pub right: String,
+}
+
+impl VethPair {
+    pub fn new() -> Self {
+        let pair = Self { left: unique_name("rl"), right: unique_name("rr") };
+        pair.make();
+        pair
+    }
+
+    /// Makes the pair (anew).
+    pub fn make(&self) {
+        let (left, right) = (&self.left, &self.right);
+        ip(&format!("link add {left} type veth peer name {right}"));
+        for name in [left, right] {
+            // No frames but the test's: no IPv6 that speaks up by itself.
+            let _ = std::fs::write(format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"), "1");
+            ip(&format!("link set {name} up"));
+        }
+    }
+
+    /// Removes both.
+    pub fn remove(&self) {
+        ip(&format!("link del {}", self.left));
+    }
+}
+
+impl Drop for VethPair {
+    fn drop(&mut self) {
+        try_ip(&format!("link del {}", self.left));
+    }
+}
+
+/// A network namespace; removed at the end.
+pub struct TestNamespace(pub String);
+
+impl TestNamespace {
+    pub fn new() -> Self {
+        let name = unique_name("raddle");
+        ip(&format!("netns add {name}"));
+        Self(name)
+    }
+}
+
+impl Drop for TestNamespace {
+    fn drop(&mut self) {
+        try_ip(&format!("netns del {}", self.0));
+    }
+}

@@ -1,0 +1,118 @@
+//! The methods of the control plane that the engine itself has: what the SDK's typed functions and the commands call.
+
+use raddle_plugin_api::Failure;
+use raddle_plugin_api::driver::Change;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::engine::Engine;
+use super::interfaces::InterfaceRequest;
+use crate::runtime::RxMode;
+
+#[derive(Deserialize)]
+struct ByName {
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct ByIndex {
+    interface: u32,
+}
+
+#[derive(Deserialize)]
+struct FeatureSwitch {
+    interface: u32,
+    feature: String,
+    enabled: bool,
+}
+
+#[derive(Deserialize)]
+struct StateSwitch {
+    interface: u32,
+    up: bool,
+}
+
+#[derive(Deserialize)]
+struct ChangeRequest {
+    interface: u32,
+    change: Change,
+}
+
+#[derive(Deserialize)]
+struct RxModeSwitch {
+    interface: u32,
+    mode: RxMode,
+}
+
+#[derive(Deserialize)]
+struct Xconnect {
+    interface: u32,
+    peer: Option<u32>,
+}
+
+#[derive(Deserialize)]
+struct StateQuery {
+    interface: Option<u32>,
+    #[serde(default)]
+    verbose: bool,
+}
+
+fn typed<T: for<'de> Deserialize<'de>>(arguments: Value) -> Result<T, Failure> {
+    Ok(serde_json::from_value(arguments)?)
+}
+
+impl Engine {
+    pub(super) fn add_core_methods(&self) {
+        self.add_method("interface.list", |engine, _| {
+            let interfaces = engine.interfaces.borrow();
+            let all: Vec<_> = interfaces.iter().filter_map(|(index, _)| interfaces.info(index)).collect();
+            Ok(serde_json::to_value(all)?)
+        });
+        self.add_method("interface.find", |engine, arguments| {
+            let index = engine.find_interface(&typed::<ByName>(arguments)?.name)?;
+            Ok(serde_json::to_value(engine.interfaces.borrow().info(index))?)
+        });
+        self.add_method("interface.states", |engine, arguments| {
+            let query: StateQuery = typed(arguments)?;
+            Ok(serde_json::to_value(engine.interface_states(query.interface, query.verbose))?)
+        });
+        self.add_method("interface.create", |engine, arguments| {
+            Ok(json!(engine.add_interface(typed::<InterfaceRequest>(arguments)?)?))
+        });
+        self.add_method("interface.delete", |engine, arguments| {
+            engine.remove_interface(typed::<ByIndex>(arguments)?.interface);
+            Ok(Value::Null)
+        });
+        self.add_method("interface.up", |engine, arguments| {
+            let StateSwitch { interface, up } = typed(arguments)?;
+            engine.set_interface_up(interface, up)?;
+            Ok(Value::Null)
+        });
+        self.add_method("interface.change", |engine, arguments| {
+            let ChangeRequest { interface, change } = typed(arguments)?;
+            engine.change_interface(interface, change)?;
+            Ok(Value::Null)
+        });
+        self.add_method("interface.xconnect", |engine, arguments| {
+            let Xconnect { interface, peer } = typed(arguments)?;
+            engine.set_xconnect(interface, peer)?;
+            Ok(Value::Null)
+        });
+        self.add_method("interface.rx-mode", |engine, arguments| {
+            let RxModeSwitch { interface, mode } = typed(arguments)?;
+            engine.set_rx_mode(interface, mode);
+            Ok(Value::Null)
+        });
+        self.add_method("feature.set", |engine, arguments| {
+            let FeatureSwitch { interface, feature, enabled } = typed(arguments)?;
+            engine.set_feature(interface, &feature, enabled)?;
+            Ok(Value::Null)
+        });
+        self.add_method("driver.list", |engine, _| {
+            let all = engine.drivers().into_iter();
+            Ok(all
+                .map(|(name, summary, schema)| json!({"name": name, "summary": summary, "schema": schema}))
+                .collect())
+        });
+    }
+}

@@ -1,0 +1,16 @@
+//! The engine: what holds the parts together on the main thread, and the host's side of the ABI.
+
+mod engine;
+mod figures;
+mod images;
+mod interfaces;
+mod main_loop;
+mod memory;
+mod methods;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use engine::{Answer, CommandEntry, Engine, EngineConfig, EngineError, Reply};
+pub use images::{Image, ImageParts, ImageState};
+pub use interfaces::{InterfaceRequest, InterfaceState};

@@ -1,0 +1,226 @@
+//! The host's functions, as plugins call them.
+
+use std::ffi::c_void;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use raddle_plugin_api::Failure;
+use raddle_plugin_api::abi::{CounterMemory, HostTable, LogLevel, Sink, Status, TaskTable, Text};
+use serde_json::Value;
+
+use super::engine::{Answer, AnyThread, Engine};
+use crate::runtime::{self, Clock};
+
+/// Log lines of plugins that are let through in a second.
+const LOG_LINES_A_SECOND: u64 = 200;
+
+/// Lets so many log lines through in a second, and counts the others.
+#[derive(Default)]
+pub struct LogLimit {
+    second: AtomicU64,
+    lines: AtomicU64,
+}
+
+impl LogLimit {
+    pub(super) fn lets_through(&self, now_ns: u64) -> bool {
+        let second = now_ns / 1_000_000_000;
+        if self.second.swap(second, Ordering::Relaxed) != second {
+            let suppressed = self.lines.swap(0, Ordering::Relaxed).saturating_sub(LOG_LINES_A_SECOND);
+            if suppressed > 0 {
+                tracing::warn!(suppressed, "log lines of plugins were left out");
+            }
+        }
+        self.lines.fetch_add(1, Ordering::Relaxed) < LOG_LINES_A_SECOND
+    }
+}
+
+/// The table; `data` is filled in by the engine.
+pub fn table() -> HostTable {
+    HostTable {
+        size: size_of::<HostTable>() as u32,
+        reserved: 0,
+        data: std::ptr::null_mut(),
+        enqueue: runtime::enqueue,
+        enqueue_frame: runtime::enqueue_frame,
+        buffers_allocate: runtime::buffers_allocate,
+        buffers_free: runtime::buffers_free,
+        buffers_free_remote,
+        trace: runtime::trace_call,
+        log,
+        call,
+        reply,
+        config_text,
+        spawn,
+        wake,
+        wake_at,
+        now_ns,
+        run_on_main,
+        retire,
+        barrier_acquire,
+        barrier_release,
+        counters,
+        field,
+        arc,
+        node,
+    }
+}
+
+/// The engine, on the main thread.
+///
+/// # Safety
+/// `data` is the table's own, and the caller is the main thread between two passes of its loop.
+unsafe fn engine<'a>(data: *mut c_void) -> &'a Engine {
+    // SAFETY: the engine outlives its table's users.
+    unsafe { &*data.cast::<Engine>() }
+}
+
+/// What any thread may use.
+///
+/// # Safety
+/// `data` is the table's own.
+unsafe fn any<'a>(data: *mut c_void) -> &'a AnyThread {
+    // SAFETY: as above; only this part is touched.
+    unsafe { &(*data.cast::<Engine>()).any }
+}
+
+/// The text, or nothing where it is none.
+///
+/// # Safety
+/// The text lives until the call returns.
+unsafe fn text<'a>(text: Text) -> &'a str {
+    // SAFETY: as the caller vouches.
+    unsafe { text.as_str() }.unwrap_or_default()
+}
+
+unsafe extern "C" fn buffers_free_remote(data: *mut c_void, indices: *const u32, count: u32) {
+    // SAFETY: the caller owns the packets, as the ABI says.
+    unsafe { runtime::buffers_free_remote(&any(data).pool, indices, count) };
+}
+
+unsafe extern "C" fn log(data: *mut c_void, level: LogLevel, _: Text, message: Text) {
+    // SAFETY: as the ABI says.
+    let (any, message) = unsafe { (any(data), text(message)) };
+    if !any.log_limit.lets_through(Clock.now_ns()) {
+        return;
+    }
+    match level {
+        LogLevel::ERROR => tracing::error!("{message}"),
+        LogLevel::WARN => tracing::warn!("{message}"),
+        LogLevel::INFO => tracing::info!("{message}"),
+        _ => tracing::debug!("{message}"),
+    }
+}
+
+unsafe extern "C" fn call(data: *mut c_void, method: Text, arguments: Text, answer: Sink) -> Status {
+    // SAFETY: as the ABI says.
+    let (engine, method, arguments) = unsafe { (engine(data), text(method), text(arguments)) };
+    let outcome = serde_json::from_str::<Value>(arguments)
+        .map_err(Failure::from)
+        .and_then(|arguments| engine.call(method, arguments));
+    let (status, written) = match outcome {
+        Ok(value) => (Status::OK, value.to_string()),
+        Err(failure) => (Status::FAILED, failure.to_string()),
+    };
+    // SAFETY: the sink lives until this returns.
+    unsafe { answer.write(&written) };
+    status
+}
+
+unsafe extern "C" fn reply(data: *mut c_void, command: u64, status: Status, json: Text, words: Text) {
+    // SAFETY: as the ABI says.
+    let (engine, json, words) = unsafe { (engine(data), text(json), text(words)) };
+    let Some(reply) = engine.replies.borrow_mut().remove(&command) else { return };
+    reply(match status {
+        Status::OK => serde_json::from_str(json).map_err(Failure::from).map(|data| Answer {
+            data,
+            text: (words != raddle_plugin_api::command::LAY_OUT).then(|| words.to_owned()),
+        }),
+        Status::PANICKED => Err(Failure::new(format!("the command panicked: {words}"))),
+        _ => Err(Failure::new(words)),
+    });
+}
+
+unsafe extern "C" fn config_text(data: *mut c_void, sink: Sink) {
+    // SAFETY: as the ABI says.
+    unsafe { sink.write(engine(data).config_text()) };
+}
+
+unsafe extern "C" fn spawn(data: *mut c_void, name: Text, task: TaskTable) -> u64 {
+    // SAFETY: as the ABI says.
+    let (engine, name) = unsafe { (engine(data), text(name)) };
+    engine.executor.borrow_mut().spawn(engine.current_owner.get(), name, task)
+}
+
+unsafe extern "C" fn wake(data: *mut c_void, task: u64) {
+    // SAFETY: as the ABI says.
+    unsafe { any(data) }.wakes.wake(task);
+}
+
+unsafe extern "C" fn wake_at(data: *mut c_void, task: u64, at_ns: u64) {
+    // SAFETY: as the ABI says.
+    unsafe { engine(data) }.executor.borrow_mut().wake_at(task, at_ns);
+}
+
+unsafe extern "C" fn now_ns(_: *mut c_void) -> u64 {
+    Clock.now_ns()
+}
+
+struct RemoteCall {
+    state: *mut c_void,
+    run: unsafe extern "C" fn(*mut c_void),
+}
+// SAFETY: the ABI has the caller vouch that `run(state)` may run on the main thread.
+unsafe impl Send for RemoteCall {}
+
+unsafe extern "C" fn run_on_main(
+    data: *mut c_void,
+    state: *mut c_void,
+    run: unsafe extern "C" fn(*mut c_void),
+) {
+    let call = RemoteCall { state, run };
+    // SAFETY: as the ABI says.
+    unsafe { any(data) }.main.push(Box::new(move || {
+        let call = call;
+        // SAFETY: as `RemoteCall` says.
+        unsafe { (call.run)(call.state) };
+    }));
+}
+
+unsafe extern "C" fn retire(data: *mut c_void, state: *mut c_void, drop: unsafe extern "C" fn(*mut c_void)) {
+    // SAFETY: as the ABI says.
+    unsafe { engine(data) }.retired.borrow_mut().push(state, drop);
+}
+
+unsafe extern "C" fn barrier_acquire(data: *mut c_void, cause: Text) {
+    // SAFETY: as the ABI says.
+    let (engine, cause) = unsafe { (engine(data), text(cause)) };
+    engine.threads.borrow_mut().acquire(cause);
+}
+
+unsafe extern "C" fn barrier_release(data: *mut c_void) {
+    // SAFETY: as the ABI says.
+    unsafe { engine(data) }.threads.borrow_mut().release();
+}
+
+unsafe extern "C" fn counters(data: *mut c_void, name: Text, length: usize) -> CounterMemory {
+    // SAFETY: as the ABI says.
+    let (engine, name) = unsafe { (engine(data), text(name)) };
+    engine.counters.borrow_mut().find_or_make(name, length)
+}
+
+unsafe extern "C" fn field(data: *mut c_void, name: Text, size: u32, align: u32) -> u32 {
+    // SAFETY: as the ABI says.
+    let (engine, name) = unsafe { (engine(data), text(name)) };
+    engine.fields.borrow_mut().find_or_make(name, size, align)
+}
+
+unsafe extern "C" fn arc(data: *mut c_void, name: Text) -> u32 {
+    // SAFETY: as the ABI says.
+    let (engine, name) = unsafe { (engine(data), text(name)) };
+    engine.features.borrow().find_arc(name).map_or(u32::MAX, |index| index as u32)
+}
+
+unsafe extern "C" fn node(data: *mut c_void, name: Text) -> u32 {
+    // SAFETY: as the ABI says.
+    let (engine, name) = unsafe { (engine(data), text(name)) };
+    engine.graph.borrow().find(name).map_or(u32::MAX, u32::from)
+}

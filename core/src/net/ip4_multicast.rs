@@ -1,0 +1,48 @@
+//! `ip4-multicast-lookup`: groups of the link go to the own protocols; multicast is not routed.
+#![forbid(unsafe_code)]
+
+use raddle_plugin_api::prelude::*;
+use raddle_plugin_api::wire::Ip4Header;
+
+next! {
+    /// Where packets go.
+    pub enum Ip4MulticastNext {
+        Local => "ip4-local",
+    }
+}
+
+error! {
+    /// Why packets are dropped.
+    pub enum Ip4MulticastError {
+        Truncated => "truncated": "shorter than an IPv4 header",
+        NotRouted => "multicast-not-routed": "the group reaches beyond the link, and multicast is not routed",
+    }
+}
+
+/// 224.0.0.0/24, which is never forwarded (RFC 5771 §4).
+const LINK_GROUPS: u32 = 0xe000_00;
+
+/// The node.
+pub struct Ip4MulticastLookup;
+
+impl Node for Ip4MulticastLookup {
+    const NAME: &'static str = "ip4-multicast-lookup";
+    type Next = Ip4MulticastNext;
+    type Error = Ip4MulticastError;
+
+    fn new(_: &NodeInit<'_>) -> Result<Self, Failure> {
+        Ok(Self)
+    }
+
+    fn process(&mut self, vector: Vector<'_, Self>) {
+        vector.each(|_, packet| match Ip4Header::parse(packet.bytes()) {
+            Some((header, _)) if header.destination().to_bits() >> 8 == LINK_GROUPS => {
+                Verdict::Next(Ip4MulticastNext::Local)
+            }
+            Some(_) => Verdict::Drop(Ip4MulticastError::NotRouted),
+            None => Verdict::Drop(Ip4MulticastError::Truncated),
+        });
+    }
+}
+
+node!(Ip4MulticastLookup);

@@ -1,0 +1,154 @@
+//! Turns what routes come to into leaves: adjacencies and path sets.
+#![forbid(unsafe_code)]
+
+use std::error::Error;
+use std::sync::Arc;
+
+use raddle_plugin_api::{Control, InterfaceIndex};
+
+use super::adjacency::{AdjacencyError, AdjacencyIndex, Family};
+use super::fib::{Forwarding, LeafIndex, Path, Resolver};
+use super::forwarding::ForwardingTables;
+use super::leaf::{Former, LeafError, PATH_SET};
+use super::link::Links;
+
+/// The number that stands for the per-interface tables of link-local destinations, which are no [`super::fib::Fib`].
+pub const LINK_LOCAL_TABLE: u32 = u32::MAX;
+
+/// Why a route has no leaf.
+#[derive(Debug, thiserror::Error)]
+enum ResolveError {
+    #[error("there is no interface {0}")]
+    NoInterface(InterfaceIndex),
+    #[error("there is no routing table {0}")]
+    NoTable(u32),
+    #[error(transparent)]
+    Adjacency(#[from] AdjacencyError),
+    #[error(transparent)]
+    Leaf(#[from] LeafError),
+}
+
+/// Makes the leaves of one family's tables.
+pub struct LeafResolver<'a> {
+    /// The main thread.
+    pub control: &'a Control<'a>,
+    /// Where leaves and adjacencies are.
+    pub tables: &'a Arc<ForwardingTables>,
+    /// The interfaces that paths name.
+    pub links: &'a Links,
+    /// The tables' family.
+    pub family: Family,
+}
+
+impl Resolver for LeafResolver<'_> {
+    fn create(&mut self, forwarding: &Forwarding) -> Result<LeafIndex, Box<dyn Error + Send + Sync>> {
+        match self.fixed(forwarding)? {
+            Some(adjacency) => Ok(adjacency.0),
+            None => {
+                let paths = self.paths(forwarding)?;
+                let made = self.tables.leaves.create(&paths);
+                if made.is_err() {
+                    self.give_back(&paths);
+                }
+                Ok(made?)
+            }
+        }
+    }
+
+    fn update(&mut self, leaf: LeafIndex, forwarding: &Forwarding) {
+        // Only next hops ever change what they come to, and what they come to is in a path set. Without memory for the
+        // new paths packets are dropped rather than sent where no route leads any more.
+        let dropping = vec![(AdjacencyIndex::DROP, 1)];
+        let paths = self.paths(forwarding).unwrap_or_else(|_| dropping.clone());
+        let former = self.tables.leaves.update(leaf, &paths).or_else(|_| {
+            self.give_back(&paths);
+            // One path needs no buckets.
+            self.tables.leaves.update(leaf, &dropping)
+        });
+        let tables = Arc::clone(self.tables);
+        self.control.defer(move |control| dispose(&tables, control, &former.unwrap_or_default()));
+    }
+
+    fn release(&mut self, leaf: LeafIndex) {
+        if leaf < PATH_SET {
+            self.tables.adjacencies.release(self.control, AdjacencyIndex(leaf));
+        } else {
+            dispose(self.tables, self.control, &self.tables.leaves.release(leaf));
+        }
+    }
+}
+
+impl LeafResolver<'_> {
+    /// The adjacency of what does not depend on next hops.
+    fn fixed(&self, forwarding: &Forwarding) -> Result<Option<AdjacencyIndex>, ResolveError> {
+        Ok(Some(match *forwarding {
+            Forwarding::Paths(_) | Forwarding::Unreachable => return Ok(None),
+            Forwarding::Glean { interface } => self.glean(InterfaceIndex(interface))?,
+            Forwarding::Receive { .. } => AdjacencyIndex::LOCAL,
+            Forwarding::Blackhole => AdjacencyIndex::BLACKHOLE,
+            Forwarding::Prohibit => AdjacencyIndex::PROHIBIT,
+            Forwarding::Table { table: LINK_LOCAL_TABLE } => AdjacencyIndex::LINK_LOCAL,
+            Forwarding::Table { table } => return Err(ResolveError::NoTable(table)),
+        }))
+    }
+
+    /// The adjacencies of next hops, with a reference to each.
+    fn paths(&self, forwarding: &Forwarding) -> Result<Vec<(AdjacencyIndex, u32)>, ResolveError> {
+        let Forwarding::Paths(paths) = forwarding else {
+            return Ok(vec![(self.fixed(forwarding)?.unwrap_or(AdjacencyIndex::UNREACHABLE), 1)]);
+        };
+        let mut made = Vec::with_capacity(paths.len());
+        for path in paths {
+            match self.path(path) {
+                Ok(adjacency) => made.push((adjacency, path.weight)),
+                Err(error) => {
+                    self.give_back(&made);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(made)
+    }
+
+    fn path(&self, path: &Path) -> Result<AdjacencyIndex, ResolveError> {
+        let interface = InterfaceIndex(path.interface);
+        let Some(next_hop) = path.address else {
+            return self.glean(interface);
+        };
+        let link = self.links.get(interface).ok_or(ResolveError::NoInterface(interface))?;
+        let adjacency = self.tables.adjacencies.allocate(interface, next_hop, link.mtu)?;
+        self.complete_without_ethernet(adjacency, link.has_ethernet)
+    }
+
+    fn glean(&self, interface: InterfaceIndex) -> Result<AdjacencyIndex, ResolveError> {
+        let link = self.links.get(interface).ok_or(ResolveError::NoInterface(interface))?;
+        let adjacency = self.tables.adjacencies.allocate_glean(interface, self.family, link.mtu)?;
+        self.complete_without_ethernet(adjacency, link.has_ethernet)
+    }
+
+    /// Without a link-layer header there is nobody to be resolved.
+    fn complete_without_ethernet(
+        &self,
+        adjacency: AdjacencyIndex,
+        has_ethernet: bool,
+    ) -> Result<AdjacencyIndex, ResolveError> {
+        if !has_ethernet {
+            self.tables.adjacencies.set_rewrite_bytes(self.control, adjacency, &[], None)?;
+        }
+        Ok(adjacency)
+    }
+
+    fn give_back(&self, paths: &[(AdjacencyIndex, u32)]) {
+        for &(adjacency, _) in paths {
+            self.tables.adjacencies.release(self.control, adjacency);
+        }
+    }
+}
+
+/// Gives back what a leaf held; no thread can know it any more.
+fn dispose(tables: &ForwardingTables, control: &Control<'_>, former: &Former) {
+    tables.leaves.reuse(former);
+    for &adjacency in &former.adjacencies {
+        tables.adjacencies.release(control, adjacency);
+    }
+}

@@ -1,0 +1,15 @@
+//! What is for raddle itself, and what it sends.
+
+mod init;
+mod ip4_local;
+mod ip6_local;
+mod l4_checksum;
+mod local_output;
+mod own;
+mod own_table;
+
+pub use ip4_local::Ip4Local;
+pub use ip6_local::Ip6Local;
+pub use local_output::{LocalNext, LocalOutput, LocalOutputNode};
+pub use own::OwnAddresses;
+pub use own_table::OwnTable;

@@ -1,0 +1,245 @@
+//! `cargo xtask test`: every layer of tests, each a step with its own set-up.
+
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
+
+use crate::cargo::{self, cargo};
+use crate::packages::{self, Package};
+use crate::report::{Report, Verdict};
+use crate::supervise::{Outcome, Supervisor};
+use crate::{build, fuzz};
+
+/// Where the lock-free pieces live; each package must have a model.
+const LOOM_PACKAGES: &[&str] = &["raddle-plugin-api", "raddle"];
+
+/// What the names (with their modules) of all models contain.
+const LOOM_FILTER: &str = "loom";
+
+/// How long each fuzz target runs.
+const FUZZ_SECONDS: u32 = 5;
+
+/// Black-box tests that may run at once. They mostly wait, each in namespaces of its own.
+const BLACK_BOX_THREADS: u32 = 2;
+
+/// What the black-box tests work with.
+const BLACK_BOX_PACKAGES: &[Package] =
+    &[packages::IPROUTE2, packages::PING, packages::CURL, packages::IPERF, packages::PYTHON, packages::SCAPY];
+
+/// Which layers to run.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Arguments {
+    /// Layers; all when none is named
+    #[arg(value_enum, value_name = "LAYER")]
+    layers: Vec<Layer>,
+}
+
+/// One kind of tests, in the order they run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Layer {
+    /// Formatting of the workspace, the examples and the fuzz targets
+    Fmt,
+    /// Lints of the workspace, the examples and the fuzz targets
+    Clippy,
+    /// The workspace and the plugins
+    Build,
+    /// Unit, node, property and documentation tests
+    Unit,
+    /// The examples' own tests
+    Examples,
+    /// Models of the lock-free pieces
+    Loom,
+    /// Each fuzz target for a few seconds
+    Fuzz,
+    /// The daemon between network namespaces (root)
+    BlackBox,
+}
+
+/// Runs the layers and prints a table of how they ended.
+///
+/// # Errors
+/// When signals cannot be handled.
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let supervisor = Supervisor::new()?;
+    let mut run = Run { supervisor, interrupted: None };
+    let mut report = Report::default();
+    for layer in chosen(&arguments.layers) {
+        if layer == Layer::BlackBox && report.has_failed(Layer::Build.name()) {
+            report.step(layer.name(), || Ok(Verdict::NotRun("the build failed".to_owned())));
+            continue;
+        }
+        report.step(layer.name(), || run.layer(layer));
+        if let Some(outcome) = run.interrupted {
+            return Ok(outcome.exit_code());
+        }
+    }
+    println!("\n{}", report.table());
+    Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The layers to run, in order; the black-box tests bring the build they need.
+fn chosen(named: &[Layer]) -> Vec<Layer> {
+    let wanted = |layer: &Layer| {
+        named.is_empty()
+            || named.contains(layer)
+            || (*layer == Layer::Build && named.contains(&Layer::BlackBox))
+    };
+    Layer::value_variants().iter().copied().filter(wanted).collect()
+}
+
+impl Layer {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Fmt => "fmt",
+            Self::Clippy => "clippy",
+            Self::Build => "build",
+            Self::Unit => "unit",
+            Self::Examples => "examples",
+            Self::Loom => "loom",
+            Self::Fuzz => "fuzz",
+            Self::BlackBox => "black-box",
+        }
+    }
+}
+
+/// What the steps share.
+struct Run {
+    supervisor: Supervisor,
+    interrupted: Option<Outcome>,
+}
+
+impl Run {
+    fn layer(&mut self, layer: Layer) -> Result<Verdict> {
+        match layer {
+            Layer::Fmt => self.fmt(),
+            Layer::Clippy => self.clippy(),
+            Layer::Build => self.build(),
+            Layer::Unit => self.unit(),
+            Layer::Examples => self.examples(),
+            Layer::Loom => self.loom(),
+            Layer::Fuzz => self.fuzz(),
+            Layer::BlackBox => self.black_box(),
+        }
+    }
+
+    fn fmt(&mut self) -> Result<Verdict> {
+        self.succeed(&mut cargo(&["fmt", "--all", "--check"]))?;
+        for manifest in outside_manifests()? {
+            self.succeed(cargo(&["fmt", "--check", "--manifest-path"]).arg(manifest))?;
+        }
+        Ok(Verdict::Passed)
+    }
+
+    fn clippy(&mut self) -> Result<Verdict> {
+        const DENY: [&str; 3] = ["--", "-D", "warnings"];
+        // The fuzz targets' build script compiles libFuzzer.
+        packages::ensure_installed(&[packages::CXX])?;
+        self.succeed(cargo(&["clippy", "--workspace", "--all-targets"]).args(DENY))?;
+        for manifest in outside_manifests()? {
+            let mut command = cargo(&["clippy", "--all-targets", "--manifest-path"]);
+            command.arg(manifest).args(DENY).env("CARGO_TARGET_DIR", build::examples_target());
+            self.succeed(&mut command)?;
+        }
+        Ok(Verdict::Passed)
+    }
+
+    fn build(&mut self) -> Result<Verdict> {
+        self.succeed(own_command()?.arg("build"))?;
+        Ok(Verdict::Passed)
+    }
+
+    fn unit(&mut self) -> Result<Verdict> {
+        let exclude = ["--exclude", "raddle-tests", "--no-fail-fast"];
+        self.succeed(cargo(&["test", "--workspace"]).args(exclude))?;
+        // The harness has tests of its own that need no daemon.
+        self.succeed(&mut cargo(&["test", "--package", "raddle-tests", "--lib"]))?;
+        Ok(Verdict::Passed)
+    }
+
+    fn examples(&mut self) -> Result<Verdict> {
+        let manifests = build::example_manifests()?;
+        ensure!(!manifests.is_empty(), "examples/ has no plugin");
+        for manifest in manifests {
+            let mut command = cargo(&["test", "--no-fail-fast", "--manifest-path"]);
+            self.succeed(command.arg(manifest).env("CARGO_TARGET_DIR", build::examples_target()))?;
+        }
+        Ok(Verdict::Passed)
+    }
+
+    fn loom(&mut self) -> Result<Verdict> {
+        let mut command = cargo(&["test", "--lib", "--no-run"]);
+        command.args(LOOM_PACKAGES.iter().flat_map(|package| ["--package", package]));
+        command.env("RUSTFLAGS", "--cfg loom").env("CARGO_TARGET_DIR", cargo::target().join("loom"));
+        for program in cargo::build(&mut command)? {
+            // A filter that selects nothing passes too: the list shows that something runs.
+            let list = raddle_tests::command::run(Command::new(&program.path).args([LOOM_FILTER, "--list"]))?;
+            let has_models = list.lines().any(|line| line.ends_with(": test"));
+            ensure!(has_models, "{} has no test with {LOOM_FILTER:?} in its name", program.name);
+            self.succeed(Command::new(&program.path).arg(LOOM_FILTER))?;
+        }
+        Ok(Verdict::Passed)
+    }
+
+    fn fuzz(&mut self) -> Result<Verdict> {
+        self.succeed(own_command()?.args(["fuzz", "--seconds", &FUZZ_SECONDS.to_string()]))?;
+        Ok(Verdict::Passed)
+    }
+
+    fn black_box(&mut self) -> Result<Verdict> {
+        if !packages::is_root() {
+            let reason = "it needs root, to make network namespaces";
+            ensure!(std::env::var_os("CI").is_none(), "{reason}");
+            return Ok(Verdict::NotRun(reason.to_owned()));
+        }
+        packages::ensure_installed(BLACK_BOX_PACKAGES)?;
+        let mut command = cargo(&["test", "--package", "raddle-tests", "--no-fail-fast", "--test", "*"]);
+        command.args(["--", &format!("--test-threads={BLACK_BOX_THREADS}")]);
+        // All has been set up: from here on a test that lacks something has failed.
+        // What a failing test returns says enough without the path that error took.
+        self.succeed(command.env("CI", "1").env("RUST_LIB_BACKTRACE", "0"))?;
+        Ok(Verdict::Passed)
+    }
+
+    /// Runs a command that must succeed.
+    fn succeed(&mut self, command: &mut Command) -> Result<()> {
+        let line = raddle_tests::command::shown(command);
+        let outcome = self.supervisor.run(command)?;
+        match outcome {
+            Outcome::Ended(status) => ensure!(status.success(), "`{line}` failed ({status})"),
+            Outcome::Interrupted(signal) => {
+                self.interrupted = Some(outcome);
+                ensure!(false, "signal {signal}");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// This program again, for a step that is also a command of its own.
+fn own_command() -> Result<Command> {
+    Ok(Command::new(std::env::current_exe().context("this program has no path")?))
+}
+
+/// The manifests of the workspaces besides the main one.
+fn outside_manifests() -> Result<Vec<PathBuf>> {
+    let mut manifests = build::example_manifests()?;
+    let fuzz = fuzz::manifest();
+    if fuzz.exists() {
+        manifests.push(fuzz);
+    }
+    Ok(manifests)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_all_layers_in_order_unless_some_are_named() {
+        assert_eq!(chosen(&[]), Layer::value_variants());
+        assert_eq!(chosen(&[Layer::Loom, Layer::Fmt]), [Layer::Fmt, Layer::Loom]);
+        assert_eq!(chosen(&[Layer::BlackBox]), [Layer::Build, Layer::BlackBox]);
+    }
+}
