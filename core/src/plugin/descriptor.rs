@@ -8,6 +8,7 @@ use raddle_plugin_api::abi::{ABI_MAJOR, ABI_MINOR, LAYOUT_HASH, MAGIC, PLUGIN_SY
 
 use super::Refusal;
 use super::elf::SharedObject;
+use super::registrations::NAME_LIMIT;
 
 /// Bytes of the header in ABI 1.0.
 pub const HEADER_LEAST: usize = 120;
@@ -107,4 +108,16 @@ impl Descriptor {
         }
         Ok(())
     }
+}
+
+/// The name in the header of a plugin, where the file tells where the loader will have it point to.
+pub fn name(object: &SharedObject<'_>) -> Option<String> {
+    let header = object.export(PLUGIN_SYMBOL).ok()??.address;
+    let pointer = header.checked_add(offset_of!(PluginHeader, name) as u64)?;
+    let length = object.read::<U64<NativeEndian>>(pointer.checked_add(8)?)?.get(NativeEndian);
+    if length > NAME_LIMIT as u64 {
+        return None;
+    }
+    let text = object.at(object.pointer(pointer)?, length)?;
+    std::str::from_utf8(text).ok().map(str::to_owned)
 }

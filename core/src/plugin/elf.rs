@@ -4,8 +4,8 @@
 
 use std::ops::Range;
 
-use object::elf::{self, Dyn64, FileHeader64, ProgramHeader64, Sym64};
-use object::endian::NativeEndian;
+use object::elf::{self, Dyn64, FileHeader64, ProgramHeader64, Rela64, Sym64};
+use object::endian::{NativeEndian, U64};
 use object::pod::Pod;
 use object::read::ReadRef;
 use object::read::elf::{Dyn as _, FileHeader as _, GnuHashTable, HashTable, ProgramHeader as _, Sym as _};
@@ -19,6 +19,16 @@ const BYTE_ORDER: (&str, elf::DataEncoding) = if cfg!(target_endian = "little") 
     ("little-endian", elf::ELFDATA2LSB)
 } else {
     ("big-endian", elf::ELFDATA2MSB)
+};
+/// The kind of relocation that adds where the library is.
+const RELATIVE: Option<u32> = if cfg!(target_arch = "x86_64") {
+    Some(8)
+} else if cfg!(target_arch = "aarch64") {
+    Some(1027)
+} else if cfg!(target_arch = "riscv64") {
+    Some(3)
+} else {
+    None
 };
 /// Most program headers that are looked at; a shared object has about ten.
 const SEGMENTS_LIMIT: u16 = 256;
@@ -117,6 +127,37 @@ impl<'b> SharedObject<'b> {
         self.segments.iter().any(|segment| {
             segment.memory.start <= address && end <= segment.memory.end && (segment.writable || !writable)
         })
+    }
+
+    /// The relocations of a table of the dynamic table, which tells its address and its length in bytes.
+    ///
+    /// # Errors
+    /// They are not in the file.
+    pub fn relocations(
+        &self,
+        address: elf::DynamicTag,
+        length: elf::DynamicTag,
+    ) -> Result<&'b [Rela64<NativeEndian>], Refusal> {
+        let Some(start) = self.dynamic(address) else { return Ok(&[]) };
+        let length = self.dynamic(length).unwrap_or(0);
+        let table = self.at(start, length).ok_or_else(|| damaged("its table of relocations is not in it"))?;
+        let count = table.len() / size_of::<Rela64<NativeEndian>>();
+        table.read_slice_at(0, count).map_err(|()| damaged("its table of relocations is not in it"))
+    }
+
+    /// The address that the pointer at `address` will hold, counted from where the library will be; `None` where only
+    /// the loader knows.
+    pub fn pointer(&self, address: u64) -> Option<u64> {
+        let relocations = self.relocations(elf::DT_RELA, elf::DT_RELASZ).ok()?;
+        let relocation =
+            relocations.iter().find(|relocation| relocation.r_offset.get(NativeEndian) == address);
+        let Some(relocation) = relocation else {
+            // Packed relocations keep what they add in the place itself.
+            return Some(self.read::<U64<NativeEndian>>(address)?.get(NativeEndian))
+                .filter(|there| *there != 0);
+        };
+        let kind = relocation.r_info.get(NativeEndian) as u32;
+        (Some(kind) == RELATIVE).then(|| relocation.r_addend.get(NativeEndian) as u64)
     }
 
     /// The value of an entry of the dynamic table.

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use raddle_plugin_api::abi::PluginHeader;
 
-use super::{Description, Library, Refusal, header, verify};
+use super::verify::{Verified, verify};
+use super::{Description, Library, Refusal, header};
 
 /// A plugin whose file was verified, whose code is mapped, and whose header and registrations were judged. No instance
 /// of it was made and no init function ran.
@@ -49,10 +50,15 @@ impl fmt::Debug for Loaded {
 /// # Errors
 /// Why it is not used.
 pub fn load(path: &Path) -> Result<Loaded, Refusal> {
-    let verified = verify::verify(path)?;
+    load_verified(verify(path)?)
+}
+
+/// Loads a plugin file that was verified.
+pub(super) fn load_verified(verified: Verified) -> Result<Loaded, Refusal> {
+    let path = verified.path.clone();
     let library = Library::open(verified)?;
     let (header, description) = header::check(&library)?;
-    Ok(Loaded { header, description, path: path.to_owned(), _library: library })
+    Ok(Loaded { header, description, path, _library: library })
 }
 
 /// Says what is in a plugin file, for `raddle plugin check`: the verdict is that of [`load`].

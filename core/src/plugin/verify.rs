@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{MemfdFlags, OFlags, SealFlags};
 
-use super::{Descriptor, Refusal};
+use super::elf::SharedObject;
+use super::{Descriptor, Refusal, descriptor, loader};
 
 /// Most bytes of a plugin file.
 pub const FILE_LIMIT: u64 = 256 << 20;
@@ -22,6 +23,8 @@ const STICKY: u32 = 0o1000;
 pub struct Verified {
     /// The file.
     pub path: PathBuf,
+    /// Its name, where that can be told from the file; otherwise only the loaded library tells.
+    pub name: Option<String>,
     /// Its header's plain part.
     pub descriptor: Descriptor,
     /// A sealed copy in memory.
@@ -34,10 +37,23 @@ pub struct Verified {
 /// Why it is not used.
 pub fn verify(path: &Path) -> Result<Verified, Refusal> {
     let bytes = read(path)?;
-    let descriptor = Descriptor::read(&bytes)?;
-    descriptor.judge()?;
+    let (descriptor, name) = judge_bytes(&bytes)?;
     let copy = copy(path, &bytes).map_err(|error| Refusal::NoCopy { reason: error.to_string() })?;
-    Ok(Verified { path: path.to_owned(), descriptor, copy })
+    Ok(Verified { path: path.to_owned(), name, descriptor, copy })
+}
+
+/// Judges the bytes of a whole plugin file: what its header says, and its name where the file tells it.
+///
+/// A pure function; no code of the file runs.
+///
+/// # Errors
+/// Why it would not be loaded.
+pub fn judge_bytes(bytes: &[u8]) -> Result<(Descriptor, Option<String>), Refusal> {
+    let object = SharedObject::parse(bytes)?;
+    let descriptor = Descriptor::of(&object)?;
+    descriptor.judge()?;
+    loader::judge(&object)?;
+    Ok((descriptor, descriptor::name(&object)))
 }
 
 /// The bytes of a plain file that only its owner and root can write.
