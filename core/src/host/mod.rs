@@ -3,6 +3,7 @@
 mod engine;
 mod figures;
 mod images;
+mod inventory;
 mod interfaces;
 mod main_loop;
 mod memory;
@@ -13,4 +14,5 @@ mod tests;
 
 pub use engine::{Answer, CommandEntry, Engine, EngineConfig, EngineError, Reply};
 pub use images::{Image, ImageParts, ImageState};
+pub use inventory::{ArcEntry, NodeEntry};
 pub use interfaces::{InterfaceRequest, InterfaceState};
