@@ -308,24 +308,29 @@ macro_rules! arc {
 /// `fail_closed` at the end where packets must not pass without it.
 #[macro_export]
 macro_rules! feature {
-    (@closed) => { 0 };
-    (@closed fail_closed) => { 1 };
-    ($name:literal, node: $node:ty, arc: $arc:literal
-        $(, runs_after: [$($after:literal),* $(,)?])? $(, runs_before: [$($before:literal),* $(,)?])?
-        $(, $closed:ident)? $(,)?) => {
+    (@closed $closed:literal, $name:literal, $node:ty, $arc:literal, [$($after:literal),*], [$($before:literal),*]) => {
         const _: () = {
             #[$crate::linkme::distributed_slice($crate::registration::FEATURES)]
             #[linkme(crate = $crate::linkme)]
             static FEATURE: $crate::abi::FeatureRegistration = $crate::abi::FeatureRegistration {
                 size: size_of::<$crate::abi::FeatureRegistration>() as u32,
-                fail_closed: $crate::feature!(@closed $($closed)?),
+                fail_closed: $closed,
                 arc: $crate::abi::Text::new($arc),
                 name: $crate::abi::Text::new($name),
                 node: $crate::abi::Text::new(<$node as $crate::Node>::NAME),
-                runs_before: $crate::abi::Slice::new(&[$($($crate::abi::Text::new($before)),*)?]),
-                runs_after: $crate::abi::Slice::new(&[$($($crate::abi::Text::new($after)),*)?]),
+                runs_before: $crate::abi::Slice::new(&[$($crate::abi::Text::new($before)),*]),
+                runs_after: $crate::abi::Slice::new(&[$($crate::abi::Text::new($after)),*]),
             };
         };
+    };
+    ($name:literal, node: $node:ty, arc: $arc:literal
+        $(, runs_after: [$($after:literal),* $(,)?])? $(, runs_before: [$($before:literal),* $(,)?])?
+        , fail_closed $(,)?) => {
+        $crate::feature!(@closed 1, $name, $node, $arc, [$($($after),*)?], [$($($before),*)?]);
+    };
+    ($name:literal, node: $node:ty, arc: $arc:literal
+        $(, runs_after: [$($after:literal),* $(,)?])? $(, runs_before: [$($before:literal),* $(,)?])? $(,)?) => {
+        $crate::feature!(@closed 0, $name, $node, $arc, [$($($after),*)?], [$($($before),*)?]);
     };
 }
 
@@ -335,7 +340,8 @@ macro_rules! feature {
 ///
 /// `command! { "flow-count show [<interface>]", "shows the packets counted", show }`
 ///
-/// With `async` in front of the function, it returns a future of that result instead.
+/// With `async` in front of the function, it returns a future of that result instead, which borrows nothing:
+/// `Result<impl Future<Output = Result<impl Output, Failure>> + use<>, Failure>`.
 #[macro_export]
 macro_rules! command {
     (@run $usage:literal, $summary:literal, $run:path, $function:path) => {

@@ -88,6 +88,12 @@ impl Worker<'_> {
         Some(made)
     }
 
+    /// Appends `bytes` to a packet, whose chain grows by buffers as needed. `false` if there is no buffer left or the
+    /// packet would get too many: it is whole up to there, and may be dropped.
+    pub fn append(&self, packet: &mut Packet<'_>, bytes: &[u8]) -> bool {
+        crate::chain::append_bytes(self, packet, bytes)
+    }
+
     /// The view of a held packet.
     pub fn open<'p>(&'p self, held: &'p mut HeldPacket) -> Packet<'p> {
         // SAFETY: the packet is owned by `held`, which is borrowed for as long as the view lives.

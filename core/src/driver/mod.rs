@@ -1,9 +1,10 @@
-//! Drivers that need no outside library: `af-packet`, `tap`, `loopback`.
+//! Drivers that need no outside library: `af-packet`, `tap`, `loopback`, `packet-generator`.
 
 pub mod af_packet;
 mod counts;
 mod host;
 pub mod loopback;
+pub mod packet_generator;
 pub mod tap;
 #[cfg(test)]
 mod test_host;

@@ -24,6 +24,16 @@ pub fn unique_name(prefix: &str) -> String {
     format!("{prefix}{:x}x{:x}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
+/// Waits until frames pass over a link that was set up, which the kernel brings about a little later.
+pub fn wait_until_up(name: &str) {
+    let is_up = || {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        std::fs::read_to_string(format!("/sys/class/net/{name}/operstate"))
+            .is_ok_and(|state| state.trim() == "up")
+    };
+    assert!((0..600).any(|_| is_up()), "{name} comes up");
+}
+
 /// A pair of veth links, up, without addresses; removed at the end.
 pub struct VethPair {
     pub left: String,
@@ -46,6 +56,8 @@ impl VethPair {
             let _ = std::fs::write(format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"), "1");
             ip(&format!("link set {name} up"));
         }
+        wait_until_up(left);
+        wait_until_up(right);
     }
 
     /// Removes both.

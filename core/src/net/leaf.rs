@@ -244,7 +244,9 @@ fn spread(paths: &[(AdjacencyIndex, u32)]) -> Vec<u32> {
     let total = wanted.next_power_of_two().min(MAX_SET_BUCKETS) as u64;
     let mut shares: Vec<u32> =
         paths.iter().map(|&(_, weight)| ((u64::from(weight) * total / whole) as u32).max(1)).collect();
-    let mut order: Vec<usize> = (0..paths.len()).collect();
+    // A path that was lifted to one bucket has more than its share already.
+    let is_whole = |at: &usize| u64::from(paths[*at].1) * total >= whole;
+    let mut order: Vec<usize> = (0..paths.len()).filter(is_whole).collect();
     order.sort_by_key(|&at| std::cmp::Reverse(u64::from(paths[at].1) * total % whole));
     let mut given: u64 = shares.iter().map(|&share| u64::from(share)).sum();
     for &at in order.iter().cycle() {

@@ -31,6 +31,7 @@ pub mod link;
 pub mod local;
 pub mod mtu;
 pub mod neighbor;
+pub mod ping;
 pub mod plain_hop;
 pub mod punt;
 pub mod punt_unclaimed;
@@ -41,3 +42,6 @@ pub mod route_view;
 pub mod routes;
 pub mod static_route;
 pub mod table_cache;
+
+#[cfg(test)]
+mod tests;

@@ -384,10 +384,17 @@ impl Edit<'_> {
             .map(|(prefix, _, action)| (prefix, action))
             .collect();
         for (prefix, action) in changed {
-            if self.set_or_log(prefix, Source::STATIC, action.clone())
-                && let Some(present) = self.state.statics.get_mut(&prefix)
-            {
-                present.installed = action;
+            let installed = match self.set(prefix, Source::STATIC, action.clone()) {
+                Ok(()) => action,
+                Err(failure) => {
+                    // Its router is not on a network any more, and what leads there now is the route itself, for example.
+                    self.control.log(LogLevel::WARN, format_args!("route {prefix} is not in use: {failure}"));
+                    self.set_or_log(prefix, Source::STATIC, None);
+                    None
+                }
+            };
+            if let Some(present) = self.state.statics.get_mut(&prefix) {
+                present.installed = installed;
             }
         }
     }

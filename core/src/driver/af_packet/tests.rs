@@ -5,7 +5,7 @@ use raddle_plugin_api::wire::{ChecksumOffload, Gso, GsoKind, MacAddress, Offload
 
 use super::*;
 use crate::driver::test_host::{TestHost, TestRx, TestTx, is_root, needs_root};
-use crate::driver::test_link::{TestNamespace, VethPair, ip};
+use crate::driver::test_link::{TestNamespace, VethPair, ip, wait_until_up};
 
 fn options(device: &str) -> Options {
     serde_json::from_value(serde_json::json!({ "device": device })).unwrap()
@@ -246,6 +246,8 @@ fn link_that_goes_down_and_up_again_needs_nothing() {
     }
     assert!(!right_rx.is_readable(0));
     ip(&format!("link set {} up", pair.right));
+    wait_until_up(&pair.left);
+    wait_until_up(&pair.right);
     let up = right.properties();
     assert_eq!((up.link_up, up.generation), (true, generation));
     let bytes = frame(60, 0);

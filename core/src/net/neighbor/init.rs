@@ -10,6 +10,7 @@ use raddle_plugin_api::{InterfaceChange, InterfaceEvent, task};
 use super::command::set_static;
 use super::config::StaticNeighbors;
 use super::{NeighborKey, Neighbors};
+use crate::net::addresses::Addresses;
 use crate::net::local::OwnTable;
 
 init! { "neighbor", start, runs_after: ["forwarding", "local"] }
@@ -21,7 +22,16 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 const SHORTEST_SLEEP: Duration = Duration::from_millis(5);
 
 fn start(control: &mut Control<'_>) -> Result<(), Failure> {
-    control.provide(Arc::new(Neighbors::new(control)?))?;
+    let neighbors = Arc::new(Neighbors::new(control)?);
+    control.provide(Arc::clone(&neighbors))?;
+    for interface in control.interfaces()? {
+        configure(control, interface.index, &interface.name)?;
+    }
+    control.resource::<Addresses>()?.subscribe(move |_, event| {
+        if event.in_force {
+            neighbors.announce(event.interface, &[event.address]);
+        }
+    });
     control.spawn("neighbor", |task| async move {
         loop {
             let wait_ns = task.with(|control| control.resource::<Neighbors>().ok()?.expire(control));
@@ -42,12 +52,15 @@ fn interface_event(control: &mut Control<'_>, event: InterfaceEvent) -> Result<(
             configure(control, index, &name)?;
         }
         InterfaceChange::Changed => {
-            neighbors.interface_changed(control, info);
-            announce(control, &neighbors, index);
+            // RFC 4861 §7.2.6: the link hears of a new link-layer address.
+            if neighbors.interface_changed(control, info) {
+                let own = control.resource::<OwnTable>()?;
+                neighbors.announce(index, &own.get(control).of_interface(index));
+            }
         }
+        // Its addresses are announced as they come into force.
         InterfaceChange::Up => {
             neighbors.interface_changed(control, info);
-            announce(control, &neighbors, index);
         }
         InterfaceChange::Down => neighbors.interface_down(control, index, false),
         InterfaceChange::Deleted => neighbors.interface_down(control, index, true),
@@ -66,10 +79,4 @@ fn configure(control: &Control<'_>, interface: InterfaceIndex, name: &str) -> Re
         }
     }
     Ok(())
-}
-
-fn announce(control: &Control<'_>, neighbors: &Neighbors, interface: InterfaceIndex) {
-    if let Ok(own) = control.resource::<OwnTable>() {
-        neighbors.announce(interface, &own.get(control).of_interface(interface));
-    }
 }

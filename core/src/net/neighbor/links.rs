@@ -10,16 +10,18 @@ use raddle_plugin_api::{Control, Failure, InterfaceInfo};
 use super::NeighborKey;
 use crate::net::adjacency::{AdjacencyIndex, Family};
 use crate::net::forwarding::ForwardingTables;
+use crate::net::routes::Routes;
 
 /// The adjacencies that neighbours hold.
 pub(super) struct Links {
     tables: Arc<ForwardingTables>,
+    routes: Arc<Routes>,
     held: HashMap<NeighborKey, AdjacencyIndex>,
 }
 
 impl Links {
-    pub(super) fn new(tables: Arc<ForwardingTables>) -> Self {
-        Self { tables, held: HashMap::new() }
+    pub(super) fn new(tables: Arc<ForwardingTables>, routes: Arc<Routes>) -> Self {
+        Self { tables, routes, held: HashMap::new() }
     }
 
     /// Packets to the neighbour go to `mac` from now on; `watch`: the next one is of interest.
@@ -47,10 +49,7 @@ impl Links {
         interface: &InterfaceInfo,
     ) -> Result<(), Failure> {
         let adjacencies = &self.tables.adjacencies;
-        let (index, is_new) = match self.held.get(&key) {
-            Some(index) => (*index, false),
-            None => (adjacencies.allocate(key.interface, key.address, interface.mtu)?, true),
-        };
+        let index = self.routes.add_neighbor(control, key.interface, key.address)?;
         self.held.insert(key, index);
         adjacencies.set_watched(index, watch);
         match interface.mac {
@@ -61,22 +60,15 @@ impl Links {
             // No link-layer header: the packet as it is.
             None => adjacencies.set_rewrite_bytes(control, index, &[], None)?,
         }
-        if is_new { add_route(control, key, index) } else { Ok(()) }
+        Ok(())
     }
 
     /// Packets to the neighbour go by the neighbour nodes from now on.
     pub(super) fn unlink(&mut self, control: &Control<'_>, key: NeighborKey) {
         if let Some(index) = self.held.remove(&key) {
-            // Routes may go by it still: then it stays, incomplete.
+            // Routes of the operator may go by it still: then it stays, incomplete.
             self.tables.adjacencies.set_incomplete(control, index);
-            remove_route(control, key);
-            self.tables.adjacencies.release(control, index);
+            self.routes.remove_neighbor(control, key.interface, key.address);
         }
     }
 }
-
-fn add_route(_control: &Control<'_>, _key: NeighborKey, _index: AdjacencyIndex) -> Result<(), Failure> {
-    Ok(())
-}
-
-fn remove_route(_control: &Control<'_>, _key: NeighborKey) {}

@@ -45,7 +45,7 @@ impl Neighbors {
     /// What it stands on is not there.
     pub fn new(control: &Control<'_>) -> Result<Self, Failure> {
         let interfaces = control.interfaces()?.into_iter().map(|info| (info.index, info)).collect();
-        let links = Links::new(control.resource::<ForwardingTables>()?);
+        let links = Links::new(control.resource::<ForwardingTables>()?, control.resource()?);
         let table = Table::new(Settings::default());
         Ok(Self {
             remote: control.remote(),
@@ -159,21 +159,22 @@ impl Neighbors {
         })
     }
 
-    /// The interface is there, or has changed: rewrites are made anew if its MAC address has.
-    pub(super) fn interface_changed(&self, control: &Control<'_>, info: InterfaceInfo) {
+    /// The interface is there, or has changed. If its MAC address has, rewrites are made anew, and the answer is `true`.
+    pub(super) fn interface_changed(&self, control: &Control<'_>, info: InterfaceInfo) -> bool {
         let mut state = self.state();
         let index = info.index;
         let mac = info.mac;
         let before = state.interfaces.insert(index, info);
-        if before.is_some_and(|before| before.mac != mac) {
-            let State { table, links, interfaces } = &mut *state;
-            let Some(info) = interfaces.get(&index) else { return };
+        let moved = before.is_some_and(|before| before.mac != mac);
+        let State { table, links, interfaces } = &mut *state;
+        if let (true, Some(info)) = (moved, interfaces.get(&index)) {
             for (key, entry) in table.iter().filter(|(key, _)| key.interface == index) {
                 if let Some(mac) = entry.mac() {
                     links.link(control, *key, mac, entry.state() == NeighborState::Stale, info);
                 }
             }
         }
+        moved
     }
 
     /// The interface went down, or is going: what was learned there is forgotten; `gone`: static entries too.

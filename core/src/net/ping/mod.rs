@@ -1,0 +1,10 @@
+//! `ping`: echo requests and their answers.
+
+mod command;
+mod ping_input;
+mod report;
+mod request;
+mod sessions;
+
+pub use ping_input::PingInput;
+pub use sessions::Pings;
