@@ -68,6 +68,13 @@ fn keys(text: &mut String, object: &Value, definitions: &Value) {
         let value = kind(schema, definitions);
         let _ = writeln!(text, "| `{key}` | {value} | {default} | {} |", meaning.replace('|', "\\|"));
     }
+    for (key, schema) in entries(&object["properties"]) {
+        let table = definition(&definition(schema, definitions)["items"], definitions);
+        if table["properties"].is_object() {
+            let _ = writeln!(text, "\nKeys of each table of `{key}`:\n");
+            keys(text, table, definitions);
+        }
+    }
 }
 
 /// What may stand as a value, in words.
@@ -77,9 +84,10 @@ fn kind(schema: &Value, definitions: &Value) -> String {
     if !choices.is_empty() {
         return choices.iter().map(|(name, _)| format!("`\"{name}\"`")).collect::<Vec<_>>().join(", ");
     }
-    let example = named["examples"][0].as_str().or_else(|| named["example"].as_str());
+    let example = named["examples"][0].as_str();
     match type_name(named) {
         "array" => format!("list of: {}", kind(&named["items"], definitions)),
+        "object" => "table".to_owned(),
         "integer" => match (named["minimum"].as_u64(), named["maximum"].as_u64()) {
             (Some(least), Some(most)) => format!("number, {least} to {most}"),
             (Some(least), None) if least > 0 => format!("number, {least} or more"),
@@ -91,7 +99,7 @@ fn kind(schema: &Value, definitions: &Value) -> String {
             (None, Some(what)) if !std::ptr::eq(named, schema) => what.trim_end_matches('.').to_owned(),
             _ => "string".to_owned(),
         },
-        other => other.to_owned(),
+        other => named["description"].as_str().unwrap_or(other).to_owned(),
     }
 }
 
