@@ -10,6 +10,7 @@ use raddle_plugin_api::Failure;
 use raddle_plugin_api::abi::{CommandRegistration, HostTable, Text};
 use serde_json::Value;
 
+use super::baselines::Baselines;
 use super::images::Image;
 use super::memory::{CounterSets, Fields};
 use crate::feature::{FeatureArcs, FeatureError};
@@ -137,6 +138,7 @@ pub struct Engine {
     pub(super) current_owner: Cell<Owner>,
     /// Nodes that are made and not yet spliced: index, thread, slot.
     pub(super) made: RefCell<Vec<(u16, u32, NodeSlot)>>,
+    pub(super) baselines: RefCell<Baselines>,
     pub(super) start_ns: u64,
 }
 
@@ -197,6 +199,7 @@ impl Engine {
             next_owner: Cell::new(0),
             current_owner: Cell::new(Owner::CORE),
             made: RefCell::default(),
+            baselines: RefCell::default(),
             start_ns: crate::runtime::Clock.now_ns(),
         });
         engine.table.data = (&raw const *engine).cast_mut().cast();

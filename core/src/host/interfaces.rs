@@ -1,5 +1,6 @@
 //! Interfaces: made, changed, looked after, taken away.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use raddle_plugin_api::abi::InterfaceFlags;
@@ -41,6 +42,8 @@ pub struct InterfaceState {
     pub index: u32,
     /// Its name.
     pub name: String,
+    /// In a word: `up`, `down` (its link is), `admin-down` (the operator wants it so).
+    pub state: String,
     /// Its driver.
     pub driver: String,
     /// Whether the operator wants it up.
@@ -74,6 +77,8 @@ pub struct InterfaceState {
     pub tx_lost: u64,
     /// What is wrong with it.
     pub fault: Option<String>,
+    /// Features that are on, in order, by arc; arcs without any are left out.
+    pub features: BTreeMap<String, Vec<String>>,
     /// Details of its device.
     #[serde(default)]
     pub details: Value,
@@ -133,6 +138,7 @@ impl Engine {
         for shared in self.threads.borrow().all_shared() {
             shared.interfaces.clear(index);
         }
+        self.baselines.borrow_mut().interfaces.remove(&index);
         self.place_queues(index);
         self.emit_change(index, InterfaceChange::Created);
         Ok(InterfaceIndex(index))
@@ -460,14 +466,22 @@ impl Engine {
         let interface = interfaces.get(index)?;
         let row = interfaces.row(index);
         let flags = row.flags.load(Ordering::Relaxed);
-        let sum =
-            |counter| threads.all_shared().map(|shared| shared.interfaces.read(index, counter)).sum::<u64>();
+        let cleared = self.baselines.borrow().interfaces.get(&index).copied().unwrap_or_default();
+        let sum = |counter: InterfaceCounter| {
+            let all: u64 = threads.all_shared().map(|shared| shared.interfaces.read(index, counter)).sum();
+            all.saturating_sub(cleared[counter as usize])
+        };
         let peer = (flags & InterfaceFlags::XCONNECT != 0)
             .then(|| interfaces.get(row.xconnect.load(Ordering::Relaxed)).map(|peer| peer.name.clone()))
             .flatten();
+        let features = (self.features.borrow().enabled(index).into_iter())
+            .filter(|(_, on)| !on.is_empty())
+            .map(|(arc, on)| (arc.to_owned(), on.into_iter().map(str::to_owned).collect()))
+            .collect();
         Some(InterfaceState {
             index,
             name: interface.name.clone(),
+            state: state_word(interface.admin_up, interface.properties.link_up).to_owned(),
             driver: interface.driver.clone(),
             admin_up: interface.admin_up,
             link_up: interface.properties.link_up,
@@ -484,8 +498,17 @@ impl Engine {
             tx_bytes: sum(InterfaceCounter::TxBytes),
             tx_lost: sum(InterfaceCounter::TxLost),
             fault: interface.properties.fault.clone(),
+            features,
             details,
         })
+    }
+}
+
+fn state_word(admin_up: bool, link_up: bool) -> &'static str {
+    match (admin_up, link_up) {
+        (true, true) => "up",
+        (true, false) => "down",
+        (false, _) => "admin-down",
     }
 }
 

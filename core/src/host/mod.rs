@@ -1,5 +1,6 @@
 //! The engine: what holds the parts together on the main thread, and the host's side of the ABI.
 
+mod baselines;
 mod engine;
 mod figures;
 mod images;
@@ -7,12 +8,12 @@ mod inventory;
 mod interfaces;
 mod main_loop;
 mod memory;
-mod methods;
+pub mod methods;
 mod table;
 #[cfg(test)]
 mod tests;
 
-pub use engine::{Answer, CommandEntry, Engine, EngineConfig, EngineError, Reply};
+pub use engine::{Answer, CommandEntry, Engine, EngineConfig, EngineError, Remote, Reply};
 pub use images::{Image, ImageParts, ImageState};
 pub use inventory::{ArcEntry, NodeEntry};
 pub use interfaces::{InterfaceRequest, InterfaceState};

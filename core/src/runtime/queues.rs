@@ -133,6 +133,12 @@ pub enum InterfaceCounter {
     TxLost,
 }
 
+impl InterfaceCounter {
+    /// All of them, each at its own number.
+    pub const ALL: [Self; 6] =
+        [Self::RxPackets, Self::RxBytes, Self::RxLost, Self::TxPackets, Self::TxBytes, Self::TxLost];
+}
+
 /// Counters in one interface's cache line.
 const COUNTERS: usize = 8;
 

@@ -58,6 +58,11 @@ impl NodeStats {
         }
     }
 
+    /// Forgets the largest call of a node. Any thread: a call at the same moment may be missed.
+    pub fn forget_largest(&self, node: usize) {
+        self.nodes[node].largest.store(0, Ordering::Relaxed);
+    }
+
     /// What the node's counters say now.
     pub fn totals(&self, node: usize) -> NodeTotals {
         let counters = &self.nodes[node];

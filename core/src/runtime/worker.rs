@@ -158,6 +158,7 @@ impl Threads {
             (*thread).context.now_ns = Clock.now_ns();
             let received = run_pass(thread);
             note_cache(thread);
+            super::stats::add(&self.handles[0].shared.passes, 1);
             if received > 0 {
                 self.main_idle_since = (*thread).context.now_ns;
             }

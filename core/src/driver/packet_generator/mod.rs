@@ -24,6 +24,10 @@ mod report;
 mod sizes;
 mod stream;
 mod template;
+#[cfg(test)]
+mod tests_packets;
+#[cfg(test)]
+mod tests_queues;
 mod transmit;
 mod value;
 

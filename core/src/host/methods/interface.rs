@@ -1,13 +1,12 @@
-//! The methods of the control plane that the engine itself has: what the SDK's typed functions and the commands call.
+//! Methods on interfaces, their drivers and features.
 
-use raddle_plugin_api::Failure;
 use raddle_plugin_api::driver::Change;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::engine::Engine;
-use super::interfaces::InterfaceRequest;
-use crate::runtime::RxMode;
+use super::table::typed;
+use crate::host::{Engine, InterfaceRequest};
+use crate::runtime::{InterfaceCounter, RxMode};
 
 #[derive(Deserialize)]
 struct ByName {
@@ -57,12 +56,20 @@ struct StateQuery {
     verbose: bool,
 }
 
-fn typed<T: for<'de> Deserialize<'de>>(arguments: Value) -> Result<T, Failure> {
-    Ok(serde_json::from_value(arguments)?)
+/// A driver, for `show drivers`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct DriverReport {
+    /// Its name.
+    pub name: String,
+    /// What it drives.
+    pub summary: String,
+    /// JSON Schema of its options.
+    pub schema: Value,
 }
 
 impl Engine {
-    pub(super) fn add_core_methods(&self) {
+    pub(super) fn add_interface_methods(&self) {
         self.add_method("interface.list", |engine, _| {
             let interfaces = engine.interfaces.borrow();
             let all: Vec<_> = interfaces.iter().filter_map(|(index, _)| interfaces.info(index)).collect();
@@ -75,6 +82,10 @@ impl Engine {
         self.add_method("interface.states", |engine, arguments| {
             let query: StateQuery = typed(arguments)?;
             Ok(serde_json::to_value(engine.interface_states(query.interface, query.verbose))?)
+        });
+        self.add_method("interface.clear-counters", |engine, _| {
+            engine.clear_interface_counters();
+            Ok(Value::Null)
         });
         self.add_method("interface.create", |engine, arguments| {
             Ok(json!(engine.add_interface(typed::<InterfaceRequest>(arguments)?)?))
@@ -110,9 +121,20 @@ impl Engine {
         });
         self.add_method("driver.list", |engine, _| {
             let all = engine.drivers().into_iter();
-            Ok(all
-                .map(|(name, summary, schema)| json!({"name": name, "summary": summary, "schema": schema}))
-                .collect())
+            let report =
+                all.map(|(name, summary, schema)| DriverReport { name, summary, schema }).collect::<Vec<_>>();
+            Ok(serde_json::to_value(report)?)
         });
+    }
+
+    fn clear_interface_counters(&self) {
+        let (interfaces, threads) = (self.interfaces.borrow(), self.threads.borrow());
+        let mut baselines = self.baselines.borrow_mut();
+        for (index, _) in interfaces.iter() {
+            let counts = InterfaceCounter::ALL.map(|counter| {
+                threads.all_shared().map(|shared| shared.interfaces.read(index, counter)).sum()
+            });
+            baselines.interfaces.insert(index, counts);
+        }
     }
 }

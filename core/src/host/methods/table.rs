@@ -1,0 +1,19 @@
+//! All methods, by name.
+
+use raddle_plugin_api::Failure;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::host::Engine;
+
+/// The arguments of a method, typed.
+pub(super) fn typed<T: for<'de> Deserialize<'de>>(arguments: Value) -> Result<T, Failure> {
+    Ok(serde_json::from_value(arguments)?)
+}
+
+impl Engine {
+    pub(in crate::host) fn add_core_methods(&self) {
+        self.add_interface_methods();
+        self.add_runtime_methods();
+    }
+}
