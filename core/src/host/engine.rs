@@ -122,6 +122,7 @@ pub struct Engine {
     pub(super) counters: RefCell<CounterSets>,
     pub(super) fields: RefCell<Fields>,
     pub(super) images: RefCell<Vec<Image>>,
+    pub(super) refused_files: RefCell<Vec<(std::path::PathBuf, String)>>,
     pub(super) drivers: RefCell<Vec<DriverEntry>>,
     pub(super) commands: RefCell<Vec<CommandEntry>>,
     /// Counts changes of `commands`.
@@ -187,6 +188,7 @@ impl Engine {
             counters: RefCell::new(CounterSets::new(thread_count)),
             fields: RefCell::default(),
             images: RefCell::default(),
+            refused_files: RefCell::default(),
             drivers: RefCell::default(),
             commands: RefCell::default(),
             commands_version: Cell::new(0),

@@ -113,6 +113,11 @@ fn elements<T: Copy>(slice: &Slice<T>) -> Vec<T> {
         .collect()
 }
 
+/// Elements of a registered slice with their names.
+pub fn registered<T: Copy>(slice: &Slice<T>, name: impl Fn(&T) -> Text) -> Vec<(&'static str, T)> {
+    elements(slice).into_iter().map(|element| (text(name(&element)), element)).collect()
+}
+
 /// The text of a registration, which stays.
 fn text(text: Text) -> &'static str {
     // SAFETY: registrations are static data of an image, which is mapped for good.
@@ -578,6 +583,21 @@ impl Engine {
             // SAFETY: made by the image's `create`; nothing made of it is left.
             unsafe { (image.parts.drop)(image.instance) };
         }
+    }
+
+    /// Remembers a file that was refused, for `show plugins`.
+    pub fn note_refused(&self, path: &std::path::Path, reason: &str) {
+        self.refused_files.borrow_mut().push((path.to_owned(), reason.to_owned()));
+    }
+
+    /// Files that were refused, and why.
+    pub fn refused_files(&self) -> Vec<(PathBuf, String)> {
+        self.refused_files.borrow().clone()
+    }
+
+    /// Number of workers.
+    pub fn worker_count(&self) -> usize {
+        self.threads.borrow().count() - 1
     }
 
     /// Calls `look` with each image.

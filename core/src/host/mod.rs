@@ -14,6 +14,6 @@ mod table;
 mod tests;
 
 pub use engine::{Answer, CommandEntry, Engine, EngineConfig, EngineError, Remote, Reply};
-pub use images::{Image, ImageParts, ImageState};
+pub use images::{Image, ImageParts, ImageState, registered};
 pub use inventory::{ArcEntry, NodeEntry};
 pub use interfaces::{InterfaceRequest, InterfaceState};
