@@ -4,6 +4,7 @@ mod baselines;
 mod engine;
 mod figures;
 mod images;
+mod inventory;
 mod interfaces;
 mod main_loop;
 mod memory;
@@ -14,4 +15,5 @@ mod tests;
 
 pub use engine::{Answer, CommandEntry, Engine, EngineConfig, EngineError, Remote, Reply};
 pub use images::{Image, ImageParts, ImageState, registered};
+pub use inventory::{ArcEntry, NodeEntry};
 pub use interfaces::{InterfaceRequest, InterfaceState};
