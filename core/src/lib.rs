@@ -12,5 +12,6 @@ pub mod host;
 pub mod interface;
 pub mod memory;
 pub mod net;
+pub mod plugin;
 pub mod process;
 pub mod runtime;

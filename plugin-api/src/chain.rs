@@ -82,16 +82,17 @@ pub(crate) fn append_bytes(worker: &Worker<'_>, packet: &mut Packet<'_>, bytes: 
     }
 }
 
-/// Calls `read` with the room of `chain`'s buffers as pieces: the whole data area of each, and `front` bytes of the
-/// first one's headroom before it.
+/// Calls `read` with the room of `chain`'s buffers as pieces, from the last one to the first: the whole data area of
+/// each, and before the first piece `front` bytes of its buffer's headroom. At most [`MAX_SEGMENTS`] buffers.
 pub(crate) fn read_into<E>(
     worker: &Worker<'_>,
     chain: &mut [HeldPacket],
     front: usize,
     read: impl FnOnce(&mut [IoSliceMut<'_>]) -> Result<Option<usize>, E>,
 ) -> Result<Option<usize>, E> {
-    let mut pieces = Vec::with_capacity(chain.len());
-    for (position, held) in chain.iter_mut().enumerate() {
+    let count = chain.len();
+    let mut pieces: [IoSliceMut<'_>; MAX_SEGMENTS] = std::array::from_fn(|_| IoSliceMut::new(&mut []));
+    for (position, held) in chain.iter_mut().rev().enumerate() {
         let before = if position == 0 { front } else { 0 };
         // SAFETY: the buffer is owned by `held`, which is borrowed mutably for as long as the pieces live; `before` is
         // at most the headroom, so the range lies within the buffer, behind its header. Arena memory is initialised.
@@ -100,22 +101,24 @@ pub(crate) fn read_into<E>(
                 buffer(worker.context(), held.buffer_index()).cast::<u8>().add(BUFFER_DATA_OFFSET - before);
             std::slice::from_raw_parts_mut(data, BUFFER_DATA_BYTES + before)
         };
-        pieces.push(IoSliceMut::new(piece));
+        pieces[position] = IoSliceMut::new(piece);
     }
-    read(&mut pieces)
+    read(&mut pieces[..count])
 }
 
-/// Makes a packet of the first `length` bytes that [`read_into`] filled; returns it (`None` if the bytes do not fit)
-/// and the buffers that it did not need, reset.
+/// Makes a packet of the first `length` bytes that [`read_into`] filled into the last `count` buffers of `buffers`;
+/// takes those that it needs off the end. `None`, and nothing taken, if the bytes do not fit.
 pub(crate) fn join(
     worker: &Worker<'_>,
-    chain: Vec<HeldPacket>,
+    buffers: &mut Vec<HeldPacket>,
+    count: usize,
     front: usize,
     length: usize,
-) -> (Option<HeldPacket>, Vec<HeldPacket>) {
-    let room = front + chain.len() * BUFFER_DATA_BYTES;
-    let mut chain = chain.into_iter();
-    let Some(first) = chain.next().filter(|_| length <= room) else { return (None, chain.collect()) };
+) -> Option<HeldPacket> {
+    if length > front + count * BUFFER_DATA_BYTES {
+        return None;
+    }
+    let first = buffers.pop()?;
     let in_first = length.min(front + BUFFER_DATA_BYTES);
     let mut left = length - in_first;
     // SAFETY: the buffer is owned by `first`; no view of it exists.
@@ -126,7 +129,7 @@ pub(crate) fn join(
     let mut last = first.buffer_index();
     while left > 0 {
         // The room was checked: there are buffers for all bytes.
-        let Some(next) = chain.next() else { break };
+        let Some(next) = buffers.pop() else { break };
         let part = left.min(BUFFER_DATA_BYTES);
         left -= part;
         let next = next.into_index();
@@ -138,5 +141,5 @@ pub(crate) fn join(
         }
         last = next;
     }
-    (Some(first), chain.collect())
+    Some(first)
 }

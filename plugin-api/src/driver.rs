@@ -273,22 +273,10 @@ impl<'a> Receive<'a> {
             }
             return Ok(None);
         }
-        let mut chain: Vec<HeldPacket> = spare.buffers.drain(spare.buffers.len() - count..).collect();
-        let outcome = crate::chain::read_into(&self.worker, &mut chain, front, read);
-        match outcome {
-            Ok(Some(length)) => {
-                let (packet, rest) = crate::chain::join(&self.worker, chain, front, length);
-                spare.buffers.extend(rest);
-                Ok(packet)
-            }
-            Ok(None) => {
-                spare.buffers.append(&mut chain);
-                Ok(None)
-            }
-            Err(error) => {
-                spare.buffers.append(&mut chain);
-                Err(error)
-            }
+        let chain = spare.buffers.len() - count;
+        match crate::chain::read_into(&self.worker, &mut spare.buffers[chain..], front, read)? {
+            Some(length) => Ok(crate::chain::join(&self.worker, &mut spare.buffers, count, front, length)),
+            None => Ok(None),
         }
     }
 }

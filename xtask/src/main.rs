@@ -9,6 +9,7 @@ mod clean_up;
 mod demo;
 mod demo_generator;
 mod demo_story;
+mod docs;
 mod fuzz;
 mod packages;
 mod report;
@@ -37,6 +38,8 @@ enum Command {
     Build(build::Arguments),
     /// Measure packets/s and clocks per packet
     Bench(bench::Arguments),
+    /// Write the book's reference pages from what the core registers
+    Docs(docs::Arguments),
     /// Run fuzz targets, all or those named
     Fuzz(fuzz::Arguments),
     /// Remove namespaces and temporary directories that killed runs left
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Command::Test(arguments) => test::run(&arguments),
         Command::Build(arguments) => build::run(&arguments).map(|_| ExitCode::SUCCESS),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Docs(arguments) => docs::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::CleanUp(arguments) => clean_up::run(&arguments),
     };

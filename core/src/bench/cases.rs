@@ -41,7 +41,7 @@ fn interfaces(workers: usize, packet: &str, common: [&str; 2]) -> String {
 driver = "packet-generator"
 mac = "{IN_MAC}"
 queues = {workers}
-streams = [{{ name = "case", packet = "{packet}", size = 64 }}]
+streams = [{{ name = "case", start = true, packet = "{packet}", size = 64 }}]
 {input}
 
 [interface.out]

@@ -32,7 +32,7 @@ pub fn apply(engine: &Engine, config: &Config) -> Vec<Failure> {
     failures
 }
 
-fn make_interface(engine: &Engine, section: &InterfaceSection) -> Result<(), Failure> {
+pub(super) fn make_interface(engine: &Engine, section: &InterfaceSection) -> Result<(), Failure> {
     let common = &section.common;
     let index = engine.add_interface(InterfaceRequest {
         name: section.name.clone(),
@@ -52,7 +52,7 @@ fn make_interface(engine: &Engine, section: &InterfaceSection) -> Result<(), Fai
     })
 }
 
-fn finish_interface(engine: &Engine, section: &InterfaceSection) -> Result<(), Failure> {
+pub(super) fn finish_interface(engine: &Engine, section: &InterfaceSection) -> Result<(), Failure> {
     // An interface that could not be made has been told of.
     let Ok(index) = engine.find_interface(&section.name) else { return Ok(()) };
     for feature in &section.common.features {
@@ -71,8 +71,18 @@ fn finish_interface(engine: &Engine, section: &InterfaceSection) -> Result<(), F
     Ok(())
 }
 
-fn add_route(engine: &Engine, route: &RouteConfig) -> Result<(), Failure> {
-    let route: crate::net::static_route::RouteConfig = serde_json::from_value(serde_json::to_value(route)?)?;
-    let spec = RouteSpec::try_from(&route)?;
+pub(super) fn add_route(engine: &Engine, route: &RouteConfig) -> Result<(), Failure> {
+    let spec = spec(route)?;
     engine.with_core(|control| control.resource::<Routes>()?.add(control, &spec))
+}
+
+pub(super) fn remove_route(engine: &Engine, route: &RouteConfig) -> Result<(), Failure> {
+    let spec = spec(route)?;
+    engine.with_core(|control| control.resource::<Routes>()?.remove(control, &spec))
+}
+
+/// A route of the configuration as the routes take it.
+fn spec(route: &RouteConfig) -> Result<RouteSpec, Failure> {
+    let route: crate::net::static_route::RouteConfig = serde_json::from_value(serde_json::to_value(route)?)?;
+    RouteSpec::try_from(&route)
 }

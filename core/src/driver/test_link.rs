@@ -1,7 +1,9 @@
-//! Links of the host that tests make and remove, by `ip`.
+//! Links of the host that tests make and remove, by `ip`, and frames for them.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use raddle_plugin_api::wire::{ChecksumOffload, Gso, GsoKind, Offload};
 
 /// Runs `ip` with these words.
 pub fn ip(words: &str) {
@@ -87,4 +89,21 @@ impl Drop for TestNamespace {
     fn drop(&mut self) {
         try_ip(&format!("netns del {}", self.0));
     }
+}
+
+/// A TCP packet over IPv4 that stands for many, with its checksum left to be filled in.
+pub fn gso_frame(payload: usize) -> (Vec<u8>, Offload) {
+    let mut bytes = vec![0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 1, 8, 0];
+    let total = (20 + 20 + payload) as u16;
+    bytes.extend([0x45, 0]);
+    bytes.extend(total.to_be_bytes());
+    bytes.extend([0, 0, 0x40, 0, 64, 6, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2]);
+    bytes.extend([0, 80, 0x10, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x10, 0xff, 0xff, 0, 0, 0, 0]);
+    bytes.extend((0..payload).map(|position| (position * 13) as u8));
+    let offload = Offload {
+        checksum: Some(ChecksumOffload { start: 34, offset: 16 }),
+        data_valid: false,
+        gso: Some(Gso { kind: GsoKind::Tcp4, size: 1400, header_length: 54, ecn: false }),
+    };
+    (bytes, offload)
 }

@@ -7,9 +7,16 @@ use zerocopy::IntoBytes;
 /// Bytes of the header.
 pub const VNET_BYTES: usize = VirtioNetHeader::LENGTH;
 
-/// The header to be put in front of `packet`; `None` if what the packet asks for lies outside of it.
+/// Bytes of an Ethernet header.
+pub const ETHERNET_BYTES: usize = 14;
+
+/// The header to be put in front of `packet`; `None` if what the packet asks for lies outside of it, or it has no full
+/// Ethernet header.
 #[inline]
 pub fn encode(packet: &Packet<'_>) -> Option<[u8; VNET_BYTES]> {
+    if packet.len() < ETHERNET_BYTES {
+        return None;
+    }
     if !packet.has_offload() {
         return Some([0; VNET_BYTES]);
     }
@@ -35,12 +42,13 @@ pub fn decode(header: &[u8], length: usize) -> Option<Offload> {
     VirtioNetHeader::parse(header)?.0.decode(length).ok()
 }
 
-/// Takes the header off the front of a packet that was read with it; `None` if it contradicts the packet.
+/// Takes the header off the front of a packet that was read with it; `None` if it contradicts the packet, or that has no
+/// full Ethernet header.
 #[inline]
 pub fn take_off(packet: &mut Packet<'_>) -> Option<Offload> {
     let header: [u8; VNET_BYTES] = *packet.bytes().first_chunk()?;
     if !packet.advance(VNET_BYTES) {
         return None;
     }
-    decode(&header, packet.len())
+    decode(&header, packet.len()).filter(|_| packet.len() >= ETHERNET_BYTES)
 }

@@ -122,6 +122,7 @@ pub struct Engine {
     pub(super) counters: RefCell<CounterSets>,
     pub(super) fields: RefCell<Fields>,
     pub(super) images: RefCell<Vec<Image>>,
+    pub(super) refused_files: RefCell<Vec<(std::path::PathBuf, String)>>,
     pub(super) drivers: RefCell<Vec<DriverEntry>>,
     pub(super) commands: RefCell<Vec<CommandEntry>>,
     /// Counts changes of `commands`.
@@ -139,7 +140,6 @@ pub struct Engine {
     /// Nodes that are made and not yet spliced: index, thread, slot.
     pub(super) made: RefCell<Vec<(u16, u32, NodeSlot)>>,
     pub(super) baselines: RefCell<Baselines>,
-    pub(super) start_ns: u64,
 }
 
 impl Engine {
@@ -187,6 +187,7 @@ impl Engine {
             counters: RefCell::new(CounterSets::new(thread_count)),
             fields: RefCell::default(),
             images: RefCell::default(),
+            refused_files: RefCell::default(),
             drivers: RefCell::default(),
             commands: RefCell::default(),
             commands_version: Cell::new(0),
@@ -200,7 +201,6 @@ impl Engine {
             current_owner: Cell::new(Owner::CORE),
             made: RefCell::default(),
             baselines: RefCell::default(),
-            start_ns: crate::runtime::Clock.now_ns(),
         });
         engine.table.data = (&raw const *engine).cast_mut().cast();
         let parts = |(index, shared): (usize, Arc<Shared>)| ThreadParts {

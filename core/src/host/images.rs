@@ -113,6 +113,11 @@ fn elements<T: Copy>(slice: &Slice<T>) -> Vec<T> {
         .collect()
 }
 
+/// Elements of a registered slice with their names.
+pub fn registered<T: Copy>(slice: &Slice<T>, name: impl Fn(&T) -> Text) -> Vec<(&'static str, T)> {
+    elements(slice).into_iter().map(|element| (text(name(&element)), element)).collect()
+}
+
 /// The text of a registration, which stays.
 fn text(text: Text) -> &'static str {
     // SAFETY: registrations are static data of an image, which is mapped for good.
@@ -334,8 +339,8 @@ impl Engine {
                 let info = self.graph.borrow().nodes()[usize::from(index)].clone();
                 for thread in 0..threads {
                     let instance = entry.instance;
-                    // SAFETY: as in `run_inits`.
                     let (state, error) = self.enter(entry.owner, || {
+                        // SAFETY: as in `run_inits`.
                         sink_into(|sink| unsafe { (info.registration.create)(instance, thread, sink) })
                     });
                     if state.is_null() {
@@ -488,8 +493,8 @@ impl Engine {
             }
         }
         for (owner, name, instance, listener) in listeners {
-            // SAFETY: as in `run_inits`; the text lives until the call returns.
             let (status, error) = self.enter(owner, || {
+                // SAFETY: as in `run_inits`; the text lives until the call returns.
                 sink_into(|sink| unsafe { (listener.run)(instance, Text::new(&event), sink) })
             });
             if status != Status::OK {
@@ -578,6 +583,21 @@ impl Engine {
             // SAFETY: made by the image's `create`; nothing made of it is left.
             unsafe { (image.parts.drop)(image.instance) };
         }
+    }
+
+    /// Remembers a file that was refused, for `show plugins`.
+    pub fn note_refused(&self, path: &std::path::Path, reason: &str) {
+        self.refused_files.borrow_mut().push((path.to_owned(), reason.to_owned()));
+    }
+
+    /// Files that were refused, and why.
+    pub fn refused_files(&self) -> Vec<(PathBuf, String)> {
+        self.refused_files.borrow().clone()
+    }
+
+    /// Number of workers.
+    pub fn worker_count(&self) -> usize {
+        self.threads.borrow().count() - 1
     }
 
     /// Calls `look` with each image.

@@ -5,6 +5,7 @@ mod engine;
 mod figures;
 mod images;
 mod interfaces;
+mod inventory;
 mod main_loop;
 mod memory;
 pub mod methods;
@@ -13,5 +14,6 @@ mod table;
 mod tests;
 
 pub use engine::{Answer, CommandEntry, Engine, EngineConfig, EngineError, Remote, Reply};
-pub use images::{Image, ImageParts, ImageState};
+pub use images::{Image, ImageParts, ImageState, registered};
 pub use interfaces::{InterfaceRequest, InterfaceState};
+pub use inventory::{ArcEntry, NodeEntry};

@@ -160,6 +160,9 @@ unsafe fn for_each_buffer(pool: &BufferPool, packet: u32, mut visit: impl FnMut(
         let shared = flags & BufferFlags::SHARED != 0
             && unsafe { (*header).references.fetch_sub(1, std::sync::atomic::Ordering::AcqRel) } > 1;
         if !shared {
+            // Buffers in the pool are plain: those that come back unused must not be taken for a chain again.
+            // SAFETY: as above.
+            unsafe { (*header).flags = 0 };
             visit(index);
         }
         if flags & BufferFlags::CHAINED == 0 {

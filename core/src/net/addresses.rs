@@ -1,6 +1,7 @@
 //! Addresses of interfaces: by configuration and command, and the link-local ones that every interface has.
 #![forbid(unsafe_code)]
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -103,12 +104,12 @@ impl Addresses {
     ) -> Result<(), Failure> {
         check(address)?;
         let mut ports = self.ports();
-        if !ports.contains_key(&interface) {
+        if let Entry::Vacant(vacant) = ports.entry(interface) {
             let info = control.interfaces()?.into_iter().find(|info| info.index == interface);
             let Some(info) = info else {
                 bail!("there is no interface {interface} for address {address}");
             };
-            ports.insert(interface, Port::of(&info, BTreeSet::new()));
+            vacant.insert(Port::of(&info, BTreeSet::new()));
             self.routes.set_link(control, interface, Link::from(&info));
         }
         refuse_conflict(&ports, interface, address)?;

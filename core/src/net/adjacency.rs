@@ -31,7 +31,9 @@
 //!   yet; the MTU is not checked yet;
 //! - GSO and partial checksums are as they came.
 //!
-//! To send it on once the neighbour is known, hand it to `ip4-lookup` or `ip6-lookup`, unchanged, with its `fib_index()`: the route
+//! Packets of a `Watched` row come there in the same state, and go on to `ip4-rewrite` or `ip6-rewrite` at once.
+//!
+//! To send one on that had to wait for its neighbour, hand it to `ip4-lookup` or `ip6-lookup`, unchanged, with its `fib_index()`: the route
 //! of the neighbour leads it to the row that is complete by then.
 #![forbid(unsafe_code)]
 

@@ -68,7 +68,7 @@ impl Node for Ip4Input {
             multicast: init.arc("ip4-multicast")?,
             output: init.arc("ip4-output")?,
         };
-        Ok(Self { steps, cache: TableCache::new() })
+        Ok(Self { steps, cache: TableCache::default() })
     }
 
     fn process(&mut self, mut vector: Vector<'_, Self>) {

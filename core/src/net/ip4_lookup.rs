@@ -48,7 +48,7 @@ impl Node for Ip4Lookup {
     type Error = Ip4LookupError;
 
     fn new(init: &NodeInit<'_>) -> Result<Self, Failure> {
-        Ok(Self { tables: init.resource()?, cache: TableCache::new(), icmp: icmp_field(init)? })
+        Ok(Self { tables: init.resource()?, cache: TableCache::default(), icmp: icmp_field(init)? })
     }
 
     fn process(&mut self, vector: Vector<'_, Self>) {

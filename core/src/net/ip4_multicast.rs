@@ -20,7 +20,7 @@ error! {
 }
 
 /// 224.0.0.0/24, which is never forwarded (RFC 5771 §4).
-const LINK_GROUPS: u32 = 0xe000_00;
+const LINK_GROUPS: u32 = 0xe0_0000;
 
 /// The node.
 pub struct Ip4MulticastLookup;

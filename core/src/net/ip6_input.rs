@@ -67,7 +67,7 @@ impl Node for Ip6Input {
             multicast: init.arc("ip6-multicast")?,
             output: init.arc("ip6-output")?,
         };
-        Ok(Self { steps, cache: TableCache::new() })
+        Ok(Self { steps, cache: TableCache::default() })
     }
 
     fn process(&mut self, mut vector: Vector<'_, Self>) {

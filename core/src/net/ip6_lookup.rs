@@ -54,7 +54,7 @@ impl Node for Ip6Lookup {
 
     fn new(init: &NodeInit<'_>) -> Result<Self, Failure> {
         let steps = Steps { tables: init.resource()?, icmp: icmp_field(init)? };
-        Ok(Self { cache: TableCache::new(), steps })
+        Ok(Self { cache: TableCache::default(), steps })
     }
 
     fn process(&mut self, vector: Vector<'_, Self>) {

@@ -20,12 +20,14 @@ pub struct TableCache<A> {
     readers: Vec<LpmReader<A>>,
 }
 
-impl<A: Address> TableCache<A> {
+impl<A> Default for TableCache<A> {
     /// A copy that is renewed at the first frame.
-    pub fn new() -> Self {
+    fn default() -> Self {
         Self { version: u64::MAX, readers: Vec::new() }
     }
+}
 
+impl<A: Address> TableCache<A> {
     /// Takes over the tables as they are now; to be called once a frame.
     #[inline(always)]
     pub fn renew(&mut self, published: &Published<Tables<A>>, worker: &Worker<'_>) {

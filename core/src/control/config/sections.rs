@@ -159,10 +159,10 @@ pub struct RouteConfig {
     /// Set for destinations that no packet is sent to.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
     pub kind: Option<RouteKind>,
-    /// The FIB.
+    /// The FIB; 0 by default.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub table: u32,
-    /// Share of the packets among paths to the same prefix.
+    /// Share of the packets among paths to the same prefix; 1 by default.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     #[schemars(range(min = 1))]
     pub weight: u8,

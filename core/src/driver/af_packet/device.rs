@@ -397,3 +397,25 @@ fn refused(device: &str, what: &'static str, error: Errno) -> AttachError {
         source => AttachError::Socket { what, device: device.to_owned(), source },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_are_told_in_a_sentence() {
+        for (error, message) in [
+            (
+                Errno::PERM,
+                "no permission for a packet socket on the host's interface e0, CAP_NET_RAW is needed",
+            ),
+            (Errno::NODEV, "the host's interface e0 went away"),
+            (
+                Errno::NOMEM,
+                "cannot make a receive ring on the host's interface e0: Cannot allocate memory (os error 12)",
+            ),
+        ] {
+            assert_eq!(refused("e0", "make a receive ring", error).to_string(), message);
+        }
+    }
+}

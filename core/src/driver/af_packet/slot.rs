@@ -1,7 +1,8 @@
 //! What stands in a slot of a TPACKET_V2 ring (packet(7), Linux `Documentation/networking/packet_mmap.rst`): reading a
 //! received frame, writing one to be sent. What the kernel wrote is checked like anything from outside.
 
-use raddle_plugin_api::wire::VirtioNetHeader;
+use crate::driver::vnet::ETHERNET_BYTES;
+pub use crate::driver::vnet::VNET_BYTES;
 
 /// Rx status: the slot is ours to read.
 pub const TP_STATUS_USER: u32 = 1 << 0;
@@ -32,8 +33,6 @@ const TX_DATA_OFFSET: usize = HEADER_BYTES;
 const PACKET_TYPE_OFFSET: usize = HEADER_BYTES + 10;
 const PACKET_OUTGOING: u8 = 4;
 
-/// Bytes of the virtio-net header in front of each frame.
-pub const VNET_BYTES: usize = VirtioNetHeader::LENGTH;
 /// Bytes of an rx slot in front of the frame, at most: header, address and alignment to 16 with a MAC header of up to
 /// 16 bytes (`tpacket_rcv`).
 pub const RX_OVERHEAD_BYTES: usize = 80 + VNET_BYTES;
@@ -42,9 +41,6 @@ pub const TX_OVERHEAD_BYTES: usize = TX_DATA_OFFSET + VNET_BYTES;
 /// Frames up to this length go to the kernel as a whole in the packet's linear part: no page of the ring is lent out,
 /// so that the slot is free again sooner.
 const LINEAR_BYTES: usize = 2048;
-
-/// Bytes of an Ethernet header.
-const ETHERNET_BYTES: usize = 14;
 
 /// Why a received slot is not a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

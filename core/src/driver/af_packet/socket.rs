@@ -60,6 +60,14 @@ impl PacketSocket {
         Ok(socket)
     }
 
+    /// A socket for tests that need no root: nothing ever comes in.
+    #[cfg(test)]
+    pub fn stand_in() -> Self {
+        let socket = std::net::UdpSocket::bind(("127.0.0.1", 0)).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        Self { fd: socket.into() }
+    }
+
     /// Gives the socket a receive ring; frames larger than its slots stand whole in the socket's queue of up to
     /// `queue_bytes`.
     ///

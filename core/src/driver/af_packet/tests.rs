@@ -5,7 +5,7 @@ use raddle_plugin_api::wire::{ChecksumOffload, Gso, GsoKind, MacAddress, Offload
 
 use super::*;
 use crate::driver::test_host::{TestHost, TestRx, TestTx, is_root, needs_root};
-use crate::driver::test_link::{TestNamespace, VethPair, ip, wait_until_up};
+use crate::driver::test_link::{TestNamespace, VethPair, gso_frame, ip, wait_until_up};
 
 fn options(device: &str) -> Options {
     serde_json::from_value(serde_json::json!({ "device": device })).unwrap()
@@ -23,23 +23,6 @@ fn frame(length: usize, seed: u8) -> Vec<u8> {
     let mut bytes = vec![0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 1, 0x88, 0xb5];
     bytes.extend((bytes.len()..length).map(|position| (position * 7) as u8 ^ seed));
     bytes
-}
-
-/// A TCP packet over IPv4 that stands for many, with its checksum left to be filled in.
-fn gso_frame(payload: usize) -> (Vec<u8>, Offload) {
-    let mut bytes = vec![0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 1, 8, 0];
-    let total = (20 + 20 + payload) as u16;
-    bytes.extend([0x45, 0]);
-    bytes.extend(total.to_be_bytes());
-    bytes.extend([0, 0, 0x40, 0, 64, 6, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2]);
-    bytes.extend([0, 80, 0x10, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x10, 0xff, 0xff, 0, 0, 0, 0]);
-    bytes.extend((0..payload).map(|position| (position * 13) as u8));
-    let offload = Offload {
-        checksum: Some(ChecksumOffload { start: 34, offset: 16 }),
-        data_valid: false,
-        gso: Some(Gso { kind: GsoKind::Tcp4, size: 1400, header_length: 54, ecn: false }),
-    };
-    (bytes, offload)
 }
 
 #[test]
@@ -143,7 +126,7 @@ fn full_rings_lose_packets_and_go_on() {
     }
     assert_eq!(sent, 2048, "the kernel frees slots as fast as they are filled on veth");
     let (mut received, mut lost) = (0, 0);
-    for _ in 0..200 {
+    for _ in 0..600 {
         let call = right_rx.receive(256);
         received += call.packets.len();
         lost += call.lost;
@@ -187,7 +170,7 @@ fn device_that_comes_back_is_used_again() {
     assert!(before.link_up && before.fault.is_none());
     pair.remove();
     let bytes = frame(60, 0);
-    for _ in 0..200 {
+    for _ in 0..300 {
         assert_eq!(rx.receive(256).packets.len(), 0);
         assert_eq!(tx.transmit(&[(&bytes, Offload::default())]), 0);
     }
@@ -241,7 +224,7 @@ fn link_that_goes_down_and_up_again_needs_nothing() {
     ip(&format!("link set {} down", pair.right));
     let down = right.properties();
     assert_eq!((down.link_up, down.fault), (false, None));
-    for _ in 0..100 {
+    for _ in 0..300 {
         assert_eq!(right_rx.receive(256).packets.len(), 0);
     }
     assert!(!right_rx.is_readable(0));
@@ -333,6 +316,10 @@ fn several_queues_share_the_frames() {
         std::thread::sleep(std::time::Duration::from_millis(50));
         let counts: Vec<_> = queues.iter_mut().map(|queue| queue.receive(256).packets.len()).collect();
         assert_eq!(counts.iter().sum::<usize>(), 90, "{fanout:?} {counts:?}");
+        let mut own = host.tx_queue::<AfPacket>(device.tx_queue(0).unwrap());
+        assert_eq!(own.transmit(&packets), 90);
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        assert!(queues.iter_mut().all(|queue| queue.receive(256).packets.is_empty()), "own frames");
         if fanout == Fanout::Hash {
             assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
         }
@@ -353,7 +340,7 @@ fn devices_that_cannot_be_opened_are_named() {
 }
 
 #[test]
-fn packet_whose_checksum_lies_outside_is_not_sent() {
+fn packet_that_contradicts_itself_is_not_sent() {
     if !is_root() {
         return needs_root("veth");
     }
@@ -362,8 +349,30 @@ fn packet_whose_checksum_lies_outside_is_not_sent() {
     let (_right, mut right_rx, _) = open(&host, options(&pair.right));
     let bytes = frame(60, 0);
     let outside = Offload { checksum: Some(ChecksumOffload { start: 50, offset: 9 }), ..Offload::default() };
-    let packets = [(&bytes[..], Offload::default()), (&bytes, outside), (&bytes, Offload::default())];
+    let plain = Offload::default();
+    let packets = [(&bytes[..], plain), (&bytes, outside), (&bytes[..13], plain), (&bytes, plain)];
     assert_eq!(left_tx.transmit(&packets), 2);
     assert_eq!(right_rx.wait_for(2).len(), 2);
-    assert_eq!(left.counts_for_test().tx_malformed.sum(), 1);
+    assert_eq!(left.counts_for_test().tx_malformed.sum(), 2);
+}
+
+#[test]
+fn interface_that_is_down_when_it_is_opened_passes_frames_once_it_is_up() {
+    if !is_root() {
+        return needs_root("veth");
+    }
+    let (pair, host) = (VethPair::new(), TestHost::new());
+    ip(&format!("link set {} down", pair.right));
+    let asked = Options { queues: 2, ..options(&pair.right) };
+    let mut device = host.open::<AfPacket>("test", asked).unwrap();
+    let mut queues: Vec<_> =
+        (0..2).map(|index| host.rx_queue::<AfPacket>(device.rx_queue(index).unwrap())).collect();
+    assert!(!device.properties().link_up);
+    device.change(Change::Up(true)).unwrap();
+    wait_until_up(&pair.left);
+    let (_left, _, mut left_tx) = open(&host, options(&pair.left));
+    let bytes = frame(60, 0);
+    assert_eq!(left_tx.transmit(&[(&bytes[..], Offload::default()); 20]), 20);
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    assert_eq!(queues.iter_mut().map(|queue| queue.receive(256).packets.len()).sum::<usize>(), 20);
 }

@@ -1,10 +1,12 @@
 //! From a template to a program: headers laid out, lengths and checksums prepared.
 
+use raddle_plugin_api::abi::BUFFER_DATA_BYTES;
 use raddle_plugin_api::wire::checksum::Sum;
 
 use super::fields::{Auto, Field};
 use super::layer::{Coverage, LayerKind};
 use super::program::{Check, Draw, Feed, MAX_CHECKS, Patch, Program, Variant};
+use super::random::Random;
 use super::sizes::{MAX_PACKET_BYTES, Sizes};
 use super::template::{Layer, Setting, Template};
 use super::value::{Mode, Span, Value, last_of};
@@ -34,6 +36,11 @@ pub enum CompileError {
     /// A checksum over a pseudo header that is not there.
     #[error("{0} needs `ip4` or `ip6` in front of it for its checksum; or say `checksum none` or a number")]
     NoPseudoHeader(&'static str),
+    /// Something that changes from packet to packet lies too far back.
+    #[error(
+        "fields that vary, and checksums over them, reach to byte {0}; at most {BUFFER_DATA_BYTES} are possible"
+    )]
+    Deep(usize),
     /// Too many checksums.
     #[error("the packet has more than {MAX_CHECKS} checksums")]
     Checksums,
@@ -107,7 +114,7 @@ impl Program {
         // The sizes in turn, as positions among the distinct ones; one size needs none.
         let cycle = if distinct.len() == 1 { Vec::new() } else { cycle };
         let position = |size: &u32| distinct.binary_search(size).unwrap_or(0) as u32;
-        Ok(Self {
+        let mut program = Self {
             cycle: cycle.iter().map(position).collect(),
             random_size: sizes.is_some_and(Sizes::is_random),
             checks: checks.collect(),
@@ -116,7 +123,31 @@ impl Program {
             variants,
             patches,
             in_step,
-        })
+        };
+        program.bake();
+        program.check_depth()?;
+        Ok(program)
+    }
+
+    /// Writes checksums into the image for good if nothing varies.
+    fn bake(&mut self) {
+        if self.patches.is_empty() && self.variants.len() == 1 {
+            let mut image = std::mem::take(&mut self.image);
+            self.finish(0, &[], &mut Random::new(0), &mut image);
+            self.image = image;
+            self.checks.clear();
+        }
+    }
+
+    /// What is written into each packet must lie in its first buffer.
+    fn check_depth(&self) -> Result<(), CompileError> {
+        let patches = self.patches.iter().map(|patch| patch.offset + patch.width);
+        let checks = self.checks.iter().map(|check| check.offset + 2);
+        let lengths = self.length_offsets.iter().map(|offset| offset + 2).filter(|_| self.variants.len() > 1);
+        match patches.chain(checks).chain(lengths).max() {
+            Some(depth) if depth > BUFFER_DATA_BYTES => Err(CompileError::Deep(depth)),
+            _ => Ok(()),
+        }
     }
 }
 

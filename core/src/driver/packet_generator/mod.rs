@@ -24,6 +24,12 @@ mod report;
 mod sizes;
 mod stream;
 mod template;
+#[cfg(test)]
+mod tests_commands;
+#[cfg(test)]
+mod tests_packets;
+#[cfg(test)]
+mod tests_queues;
 mod transmit;
 mod value;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::random::Random;
 
 /// Checksums that a packet may have filled in.
-pub(super) const MAX_CHECKS: usize = 16;
+pub(super) const MAX_CHECKS: usize = 8;
 
 /// A compiled template. It is shared; each queue walks through its values with a [`Cursor`] of its own.
 #[derive(Debug)]
@@ -102,6 +102,52 @@ impl Program {
         &self.image[..self.variants[variant].length]
     }
 
+    /// Makes a packet of the variant's bytes: what varies, lengths and checksums. `digits` are those of the patches.
+    #[inline]
+    pub(super) fn finish(&self, variant: usize, digits: &[u64], random: &mut Random, bytes: &mut [u8]) {
+        let facts = &self.variants[variant];
+        let mut sums = facts.sums;
+        if self.variants.len() > 1 {
+            for (&offset, &length) in self.length_offsets.iter().zip(&facts.lengths) {
+                store(bytes, offset, length.to_be_bytes());
+            }
+        }
+        for (patch, &digit) in self.patches.iter().zip(digits) {
+            let value = patch.base
+                + match patch.draw {
+                    Draw::Count { unit, .. } => u128::from(digit) * unit,
+                    Draw::Range { count, unit } => u128::from(random.below(count)) * unit,
+                    Draw::Bits(mask) => (u128::from(random.next()) << 64 | u128::from(random.next())) & mask,
+                };
+            match patch.width {
+                1 => store(bytes, patch.offset, (value as u8).to_be_bytes()),
+                2 => store(bytes, patch.offset, (value as u16).to_be_bytes()),
+                4 => store(bytes, patch.offset, (value as u32).to_be_bytes()),
+                6 => {
+                    let [.., a, b, c, d, e, f] = value.to_be_bytes();
+                    store(bytes, patch.offset, [a, b, c, d, e, f]);
+                }
+                _ => store(bytes, patch.offset, value.to_be_bytes()),
+            }
+            for feed in &patch.feeds {
+                sums[feed.check % MAX_CHECKS] += words(value) << feed.shift;
+            }
+        }
+        for (position, check) in self.checks.iter().enumerate() {
+            let mut checksum = !fold(sums[position % MAX_CHECKS]);
+            if check.never_zero && checksum == 0 {
+                checksum = 0xffff;
+            }
+            if check.bad {
+                checksum = wrong(checksum);
+            }
+            store(bytes, check.offset, checksum.to_be_bytes());
+            for feed in &check.feeds {
+                sums[feed.check % MAX_CHECKS] += u64::from(checksum) << feed.shift;
+            }
+        }
+    }
+
     /// The longest packet in bytes.
     pub fn longest(&self) -> usize {
         self.image.len()
@@ -157,55 +203,13 @@ impl Cursor {
     /// Makes the next packet of the variant's bytes, and goes on. Bytes behind the end of `bytes` are left out.
     #[inline]
     pub(super) fn write(&mut self, variant: usize, bytes: &mut [u8]) {
-        let program = &*self.program;
-        let facts = &program.variants[variant];
-        let mut sums = facts.sums;
-        if program.variants.len() > 1 {
-            for (&offset, &length) in program.length_offsets.iter().zip(&facts.lengths) {
-                store(bytes, offset, length.to_be_bytes());
-            }
-        }
-        for (patch, &digit) in program.patches.iter().zip(&self.digits) {
-            let value = patch.base
-                + match patch.draw {
-                    Draw::Count { unit, .. } => u128::from(digit) * unit,
-                    Draw::Range { count, unit } => u128::from(self.random.below(count)) * unit,
-                    Draw::Bits(mask) => {
-                        (u128::from(self.random.next()) << 64 | u128::from(self.random.next())) & mask
-                    }
-                };
-            match patch.width {
-                1 => store(bytes, patch.offset, (value as u8).to_be_bytes()),
-                2 => store(bytes, patch.offset, (value as u16).to_be_bytes()),
-                4 => store(bytes, patch.offset, (value as u32).to_be_bytes()),
-                6 => {
-                    let [.., a, b, c, d, e, f] = value.to_be_bytes();
-                    store(bytes, patch.offset, [a, b, c, d, e, f]);
-                }
-                _ => store(bytes, patch.offset, value.to_be_bytes()),
-            }
-            for feed in &patch.feeds {
-                sums[feed.check % MAX_CHECKS] += words(value) << feed.shift;
-            }
-        }
-        for (position, check) in program.checks.iter().enumerate() {
-            let mut checksum = !fold(sums[position % MAX_CHECKS]);
-            if check.never_zero && checksum == 0 {
-                checksum = 0xffff;
-            }
-            if check.bad {
-                checksum = wrong(checksum);
-            }
-            store(bytes, check.offset, checksum.to_be_bytes());
-            for feed in &check.feeds {
-                sums[feed.check % MAX_CHECKS] += u64::from(checksum) << feed.shift;
-            }
-        }
+        self.program.finish(variant, &self.digits, &mut self.random, bytes);
         if !self.digits.is_empty() {
             self.advance_digits(self.stride);
         }
-        if !program_is_single(&self.program) {
-            self.size_at = (self.size_at + self.stride as usize) % self.program.cycle.len();
+        let sizes = self.program.cycle.len();
+        if sizes > 0 {
+            self.size_at = (self.size_at + self.stride as usize) % sizes;
         }
     }
 
@@ -228,11 +232,6 @@ impl Cursor {
             }
         }
     }
-}
-
-#[inline(always)]
-fn program_is_single(program: &Program) -> bool {
-    program.cycle.is_empty()
 }
 
 #[inline(always)]

@@ -83,18 +83,23 @@ impl GeneratorRx {
         if count == 0 {
             return;
         }
-        // Streams with a rate come first: what they leave is for those without.
-        for paced in [true, false] {
+        // Streams with a rate come first: what they leave is for those without, which also share what is left when one of
+        // them ends.
+        for paced in [true, false, false] {
+            let room = sink.room();
             let mut waiting =
                 self.slots.iter().filter(|slot| slot.is_active() && slot.pace.is_some() == paced).count();
             for step in 0..count {
-                let position = (self.turn + step) % count;
-                let slot = &mut self.slots[position];
+                let slot = &mut self.slots[(self.turn + step) % count];
                 if waiting > 0 && slot.is_active() && slot.pace.is_some() == paced {
                     let most = sink.room().div_ceil(waiting);
                     waiting -= 1;
                     slot.send(now_ns, most, sink);
                 }
+            }
+            // Nothing can be put in any more, or there are no buffers.
+            if !paced && sink.room() == room {
+                break;
             }
         }
         self.turn = (self.turn + 1) % count;
@@ -119,7 +124,7 @@ impl GeneratorRx {
     }
 
     /// Decides how the next packet is waited for.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         let active = self.slots.iter().filter(|slot| slot.is_active());
         let wait = active.map(|slot| slot.pace.as_ref().map_or(0, Pace::wait_ns)).min();
         self.polling = match wait {
@@ -144,7 +149,7 @@ impl GeneratorRx {
         self.polling || self.generator.generation() != self.seen
     }
 
-    fn hear_alarm(&mut self) {
+    pub(super) fn hear_alarm(&mut self) {
         if !self.polling && self.generator.alarm(self.queue).is_some_and(super::generator::Alarm::clear) {
             self.armed = false;
         }

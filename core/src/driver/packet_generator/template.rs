@@ -323,7 +323,10 @@ fn take_field(kind: LayerKind, position: usize, rest: &mut &[&str]) -> Result<Se
 fn hex(layer: &'static str, words: &[&str]) -> Result<Vec<u8>, TemplateError> {
     let digits: String = words.concat();
     let wrong = || TemplateError::Hex { layer, word: shortened(&digits) };
-    if digits.is_empty() || digits.len() % 2 != 0 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+    if digits.is_empty()
+        || !digits.len().is_multiple_of(2)
+        || !digits.bytes().all(|digit| digit.is_ascii_hexdigit())
+    {
         return Err(wrong());
     }
     // All digits are ASCII, so that pairs of bytes are pairs of characters.

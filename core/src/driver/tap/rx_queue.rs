@@ -14,8 +14,6 @@ use crate::driver::vnet::{VNET_BYTES, take_off};
 
 /// The largest frame: an IP packet of 64 KiB behind an Ethernet header with a tag, in bytes.
 const MAX_FRAME_BYTES: usize = 65_535 + 14 + 4;
-/// Bytes of an Ethernet header.
-const ETHERNET_BYTES: usize = 14;
 
 /// A receive queue of a tap.
 pub struct TapRx {
@@ -48,7 +46,7 @@ impl TapRx {
             return Ok(length.is_some());
         };
         let mut packet = rx.worker().open(&mut held);
-        match take_off(&mut packet).filter(|_| packet.len() >= ETHERNET_BYTES) {
+        match take_off(&mut packet) {
             Some(offload) => {
                 packet.set_offload(&offload);
                 rx.push_held(held);

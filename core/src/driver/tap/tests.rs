@@ -4,11 +4,12 @@ use std::net::UdpSocket;
 use std::process::{Command, Stdio};
 
 use raddle_plugin_api::driver::{Change, Device};
-use raddle_plugin_api::wire::Offload;
+use raddle_plugin_api::wire::{Gso, GsoKind, Offload};
 
 use super::*;
+use crate::driver::af_packet::AfPacket;
 use crate::driver::test_host::{ReceivedPacket, TestHost, TestRx, TestTx, is_root, needs_root};
-use crate::driver::test_link::{TestNamespace, ip, try_ip, unique_name};
+use crate::driver::test_link::{TestNamespace, gso_frame, ip, try_ip, unique_name, wait_until_up};
 
 fn options(more: serde_json::Value) -> Options {
     serde_json::from_value(more).unwrap()
@@ -283,4 +284,37 @@ fn without_buffers_frames_are_lost_and_counted() {
     }
     let is_ours = |packet: &ReceivedPacket| packet.bytes.ends_with(b"y");
     assert!(send_until("198.51.100.65", "198.51.100.66", b"y", || find(&mut rx, is_ours)).is_some());
+}
+
+#[test]
+fn gso_packets_pass_whole_both_ways() {
+    if !is_root() {
+        return needs_root("a tap");
+    }
+    let (host, name) = (TestHost::new(), unique_name("rt"));
+    let (_device, mut rx, mut tx) = open(&host, &name, options(serde_json::json!({})));
+    wait_until_up(&name);
+    // The host's side by a packet socket.
+    let asked = serde_json::from_value(serde_json::json!({ "device": name })).unwrap();
+    let mut other = host.open::<AfPacket>("other", asked).unwrap();
+    let mut other_rx = host.rx_queue::<AfPacket>(other.rx_queue(0).unwrap());
+    let mut other_tx = host.tx_queue::<AfPacket>(other.tx_queue(0).unwrap());
+    for payload in [100, 1990, 2048, 4000, 30_000, 65_000] {
+        let (bytes, offload) = gso_frame(payload);
+        let check = |packet: ReceivedPacket| {
+            assert_eq!(packet.bytes, bytes);
+            assert_eq!(packet.offload.checksum, offload.checksum);
+            if payload > 1400 {
+                let gso = packet.offload.gso.expect("a GSO packet");
+                assert_eq!((gso.kind, gso.size), (GsoKind::Tcp4, 1400));
+            }
+        };
+        // The kernel refuses GSO packets that are none.
+        let offload = Offload { gso: offload.gso.filter(|_: &Gso| payload > 1400), ..offload };
+        assert_eq!(tx.transmit(&[(&bytes, offload)]), 1);
+        let is_ours = |packet: &ReceivedPacket| packet.bytes.len() == bytes.len();
+        check(wait_until(&mut other_rx, is_ours).expect("from the tap"));
+        assert_eq!(other_tx.transmit(&[(&bytes, offload)]), 1);
+        check(wait_until(&mut rx, is_ours).expect("to the tap"));
+    }
 }

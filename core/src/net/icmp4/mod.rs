@@ -1,4 +1,5 @@
 //! ICMP for IPv4: errors and echo.
+#![forbid(unsafe_code)]
 
 mod ip4_icmp_echo;
 mod ip4_icmp_error;

@@ -1,4 +1,5 @@
 //! ICMPv6: errors and echo.
+#![forbid(unsafe_code)]
 
 mod ip6_icmp_echo;
 mod ip6_icmp_error;

@@ -1,4 +1,5 @@
 //! What is for raddle itself, and what it sends.
+#![forbid(unsafe_code)]
 
 mod init;
 mod ip4_local;

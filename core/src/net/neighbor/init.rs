@@ -43,7 +43,8 @@ fn start(control: &mut Control<'_>) -> Result<(), Failure> {
 }
 
 fn interface_event(control: &mut Control<'_>, event: InterfaceEvent) -> Result<(), Failure> {
-    let neighbors = control.resource::<Neighbors>()?;
+    // Interfaces that come before the table was made are in it from the start.
+    let Ok(neighbors) = control.resource::<Neighbors>() else { return Ok(()) };
     let InterfaceEvent { change, interface: info } = event;
     let (index, name) = (info.index, info.name.clone());
     match change {

@@ -24,6 +24,11 @@ impl Links {
         Self { tables, routes, held: HashMap::new() }
     }
 
+    /// Whether the neighbour has its adjacency.
+    pub(super) fn holds(&self, key: &NeighborKey) -> bool {
+        self.held.contains_key(key)
+    }
+
     /// Packets to the neighbour go to `mac` from now on; `watch`: the next one is of interest.
     pub(super) fn link(
         &mut self,

@@ -1,4 +1,5 @@
 //! Neighbours: who is where on the link (ARP, RFC 826; neighbour discovery, RFC 4861).
+#![forbid(unsafe_code)]
 
 mod arp_input;
 mod command;

@@ -159,7 +159,8 @@ impl Neighbors {
         })
     }
 
-    /// The interface is there, or has changed. If its MAC address has, rewrites are made anew, and the answer is `true`.
+    /// The interface is there, or has changed. Neighbours are linked that could not be before. If its
+    /// MAC address has changed, rewrites are made anew, and the answer is `true`.
     pub(super) fn interface_changed(&self, control: &Control<'_>, info: InterfaceInfo) -> bool {
         let mut state = self.state();
         let index = info.index;
@@ -167,9 +168,12 @@ impl Neighbors {
         let before = state.interfaces.insert(index, info);
         let moved = before.is_some_and(|before| before.mac != mac);
         let State { table, links, interfaces } = &mut *state;
-        if let (true, Some(info)) = (moved, interfaces.get(&index)) {
-            for (key, entry) in table.iter().filter(|(key, _)| key.interface == index) {
-                if let Some(mac) = entry.mac() {
+        if let Some(info) = interfaces.get(&index) {
+            // A static neighbour may have been set before the routes knew of its interface.
+            let on_interface = table.iter().filter(|(key, _)| key.interface == index);
+            for (key, entry) in on_interface {
+                let wanted = moved || !links.holds(key);
+                if let Some(mac) = entry.mac().filter(|_| wanted) {
                     links.link(control, *key, mac, entry.state() == NeighborState::Stale, info);
                 }
             }

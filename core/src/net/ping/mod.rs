@@ -1,4 +1,5 @@
 //! `ping`: echo requests and their answers.
+#![forbid(unsafe_code)]
 
 mod command;
 mod ping_input;

@@ -77,3 +77,50 @@ impl Node for PingInput {
 }
 
 node!(PingInput);
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use raddle_plugin_api::testing::Harness;
+
+    use super::super::request::echo_request;
+    use super::super::sessions::Event;
+    use super::*;
+
+    #[test]
+    fn answers_reach_the_ping_that_waits_and_no_other() {
+        let mut host = Harness::builder().interface("lan", |lan| lan).build();
+        host.load_only(&["ping"]).unwrap();
+        let start = |host: &mut Harness| host.control(|control| control.resource::<Pings>().unwrap().start());
+        let (ours, other) = (start(&mut host).unwrap(), start(&mut host).unwrap());
+        assert_ne!(ours.identifier, other.identifier);
+        let addresses = ["192.0.2.7", "192.0.2.1"].map(|text| text.parse().unwrap());
+        let mut reply = echo_request(addresses[0], addresses[1], ours.identifier, 3, 8).unwrap();
+        reply[20] = 0;
+        host.run::<PingInput>([reply.clone()]).assert_nothing();
+        host.quiesce();
+        let mut context = Context::from_waker(Waker::noop());
+        let event = pin!(ours.session.next()).poll(&mut context);
+        assert!(matches!(event, Poll::Ready(Event::Answered { answer, .. }) if answer.sequence == 3));
+        assert!(pin!(other.session.next()).poll(&mut context).is_pending());
+        drop(ours);
+        host.run::<PingInput>([reply]).assert_all_dropped(PingInputError::NotExpected);
+        host.assert_no_leaks();
+    }
+
+    #[test]
+    fn no_more_pings_than_there_is_room_for_and_each_makes_room_when_it_ends() {
+        let mut host = Harness::builder().interface("lan", |lan| lan).build();
+        host.load_only(&["ping"]).unwrap();
+        host.control(|control| {
+            let pings = control.resource::<Pings>().unwrap();
+            let mut running: Vec<_> = std::iter::from_fn(|| pings.start()).take(100).collect();
+            assert_eq!(running.len(), 16);
+            running.pop();
+            assert!(pings.start().is_some());
+        });
+    }
+}

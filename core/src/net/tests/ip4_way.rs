@@ -220,9 +220,11 @@ fn what_does_not_fit_the_link_is_reported_or_dropped() {
     let out = long_way(&mut host, vec![dont.clone().into()]);
     assert_eq!(request(&mut host, &out.one().packet), IcmpRequest::ip4_fragmentation_needed(600));
     assert_eq!(out.one().packet.bytes(), dont, "the error quotes the packet as it came");
-    let gso = Sample::new(dont).with_gso(1, 500, 40);
-    assert_eq!(fates(&long_way(&mut host, vec![gso.clone()])), ["interface-output"]);
-    assert_eq!(fates(&host.run::<Ip4Input>([gso])), ["interface-output"]);
+    for (size, fate) in [(560, "interface-output"), (561, "ip4-icmp-error")] {
+        let gso = Sample::new(dont.clone()).with_gso(1, size, 40);
+        assert_eq!(fates(&long_way(&mut host, vec![gso.clone()])), [fate], "segments of {size} bytes");
+        assert_eq!(fates(&host.run::<Ip4Input>([gso])), [fate]);
+    }
 }
 
 #[test]

@@ -4,4 +4,6 @@ mod ethernet;
 mod forwarding;
 mod ip4_way;
 mod ip6_way;
+mod local;
+mod neighbors;
 mod setup;
