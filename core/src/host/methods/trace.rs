@@ -91,7 +91,7 @@ impl Engine {
     }
 
     fn trace_report(&self, max: usize) -> TraceReport {
-        let threads = self.threads.borrow();
+        let (threads, start_ns) = (self.threads.borrow(), self.baselines.borrow().start_ns());
         let of_thread = |thread: usize| {
             threads.shared(thread).trace.traces().into_iter().map(move |trace| (thread, trace))
         };
@@ -100,7 +100,7 @@ impl Engine {
         traces.sort_by_key(|(_, trace)| trace.start_ns);
         let packet = |(index, (thread, trace)): (usize, &(usize, PacketTrace))| PacketReport {
             packet: index + 1,
-            time_ns: trace.start_ns.saturating_sub(self.start_ns),
+            time_ns: trace.start_ns.saturating_sub(start_ns),
             thread: *thread as u32,
             thread_name: thread_name(*thread),
             nodes: trace.entries.iter().map(|entry| self.stay_report(entry)).collect(),
