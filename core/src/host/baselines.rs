@@ -37,6 +37,11 @@ impl Default for Baselines {
 }
 
 impl Baselines {
+    /// When the engine was made, in ns.
+    pub fn start_ns(&self) -> u64 {
+        self.start.0
+    }
+
     /// Rate of the clock that nodes are measured by, as seen since the engine was made.
     pub fn clocks_per_second(&self) -> f64 {
         let (nanos, ticks) = (Clock.now_ns() - self.start.0, Clock::ticks().wrapping_sub(self.start.1));
