@@ -72,10 +72,10 @@ pub fn interface(daemon: &Daemon<'_>, name: &str) -> Result<Option<InterfaceRow>
         anyhow::Ok(InterfaceRow {
             name: name.to_owned(),
             is_up: text(row, "state")? == "up",
-            rx_packets: number(row, "rx_packets")?,
-            tx_packets: number(row, "tx_packets")?,
-            rx_bytes: number(row, "rx_bytes")?,
-            tx_bytes: number(row, "tx_bytes")?,
+            rx_packets: number(row, "rx-packets")?,
+            tx_packets: number(row, "tx-packets")?,
+            rx_bytes: number(row, "rx-bytes")?,
+            tx_bytes: number(row, "tx-bytes")?,
         })
     };
     read().map(Some).with_context(|| format!("`show interface`: {data}"))

@@ -131,7 +131,7 @@ fn interface_is_made_used_and_deleted_by_command() -> Result<()> {
     let router = &topology.router;
     for round in 0..3 {
         daemon.ctl("interface create lan driver tap device lan0")?;
-        daemon.ctl("set interface address lan 10.0.9.1/24")?;
+        daemon.ctl("set interface address lan add 10.0.9.1/24")?;
         daemon.ctl("set interface state lan up")?;
         assert!(router.interfaces()?.contains(&"lan0".to_owned()));
         router.ip("address add 10.0.9.2/24 dev lan0")?;

@@ -2,7 +2,6 @@
 
 #![forbid(unsafe_code)]
 
-pub mod address;
 pub mod client;
 mod commands;
 pub mod config;

@@ -39,12 +39,14 @@ impl Drop for Task {
 }
 
 /// A task, for `show processes`.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug)]
 pub struct TaskInfo {
     /// Its number.
     pub task: u64,
     /// Its name.
     pub name: String,
+    /// Whose it is.
+    pub owner: Owner,
     /// How often it was polled.
     pub polls: u64,
 }
@@ -166,8 +168,12 @@ impl Executor {
 
     /// All tasks.
     pub fn list(&self) -> Vec<TaskInfo> {
-        let info =
-            |(&task, entry): (&u64, &Task)| TaskInfo { task, name: entry.name.clone(), polls: entry.polls };
+        let info = |(&task, entry): (&u64, &Task)| TaskInfo {
+            task,
+            name: entry.name.clone(),
+            owner: entry.owner,
+            polls: entry.polls,
+        };
         let mut list: Vec<_> = self.tasks.iter().map(info).collect();
         list.sort_by_key(|info| info.task);
         list

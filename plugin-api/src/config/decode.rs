@@ -109,6 +109,11 @@ fn describe(text: &str, span: Range<usize>, message: &str, shared: &[&str]) -> P
         };
         return Problem::at(text, span, format!("expected {}, found {found}", plain_type(expected)));
     }
+    // The standard library's words for a text that is no address; what the text is, it does not say.
+    if message.starts_with("invalid IP") && message.ends_with("address syntax") {
+        let found = text.get(span.clone()).unwrap_or_default().trim_matches(['"', '\'']);
+        return Problem::at(text, span.clone(), format!("`{found}` is not an IP address"));
+    }
     let message = if message == "wanted string or table" { "expected a string" } else { message };
     Problem::at(text, span, message)
 }

@@ -33,10 +33,10 @@ fn show(control: &mut Control<'_>, _: NoArguments) -> Result<Errors, Failure> {
     Ok(Errors(control.call("error.list", &())?))
 }
 
-command! { "show errors", "packets dropped, by node and reason", show }
+command! { "show errors", "shows the packets dropped, by node and reason", show }
 
 fn clear(control: &mut Control<'_>, _: NoArguments) -> Result<(), Failure> {
     control.call("error.clear", &())
 }
 
-command! { "clear errors", "have the counts of dropped packets begin anew", clear }
+command! { "clear errors", "has the counts of dropped packets begin anew", clear }

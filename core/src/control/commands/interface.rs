@@ -4,13 +4,15 @@ use std::fmt::Write;
 
 use raddle_plugin_api::command::{NoArguments, Output};
 use raddle_plugin_api::driver::Change;
-use raddle_plugin_api::wire::MacAddress;
+use raddle_plugin_api::wire::{InterfaceAddress, MacAddress};
 use raddle_plugin_api::{Control, Failure, InterfaceIndex, command};
 use serde::{Deserialize, Serialize};
 
 use super::layout::{Align, Shown, Table, chosen, list, or_dash};
 use crate::control::render;
 use crate::host::InterfaceState;
+use crate::net::addresses::Addresses;
+use crate::runtime::RxMode;
 
 #[derive(Deserialize)]
 struct Show {
@@ -25,7 +27,16 @@ struct Query {
     verbose: bool,
 }
 
-impl Output for Shown<Vec<InterfaceState>> {
+/// An interface with its addresses.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct InterfaceReport {
+    #[serde(flatten)]
+    state: InterfaceState,
+    addresses: Vec<InterfaceAddress>,
+}
+
+impl Output for Shown<Vec<InterfaceReport>> {
     fn text(&self) -> Option<String> {
         if self.verbose {
             let blocks: Vec<String> = self.data.iter().map(block).collect();
@@ -37,7 +48,7 @@ impl Output for Shown<Vec<InterfaceState>> {
             .chain(figures.map(|name| (name, Align::Right)))
             .collect();
         let mut table = Table::new(&columns);
-        for state in &self.data {
+        for InterfaceReport { state, .. } in &self.data {
             table.row([
                 state.name.clone(),
                 state.state.clone(),
@@ -52,7 +63,9 @@ impl Output for Shown<Vec<InterfaceState>> {
             ]);
         }
         let mut text = table.to_string();
-        for (state, fault) in self.data.iter().filter_map(|state| Some((state, state.fault.as_ref()?))) {
+        for (state, fault) in
+            self.data.iter().map(|one| &one.state).filter_map(|state| Some((state, state.fault.as_ref()?)))
+        {
             // Writing to a string cannot fail.
             let _ = write!(text, "\n{}: {fault}", state.name);
         }
@@ -61,7 +74,8 @@ impl Output for Shown<Vec<InterfaceState>> {
 }
 
 /// An interface on lines of its own.
-fn block(state: &InterfaceState) -> String {
+fn block(report: &InterfaceReport) -> String {
+    let InterfaceReport { state, addresses } = report;
     let threads: Vec<String> = state.rx_placement.iter().map(usize::to_string).collect();
     let mut text = format!(
         "{} is {}: index {}, driver {}, mtu {} bytes, mac {}",
@@ -79,13 +93,18 @@ fn block(state: &InterfaceState) -> String {
     if let Some(fault) = &state.fault {
         line("fault", fault.clone());
     }
+    if !addresses.is_empty() {
+        line("addresses", addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
+    }
     if let Some(peer) = &state.l2_xconnect {
         line("l2-xconnect", format!("to {peer}"));
     }
     if state.promiscuous {
         line("promiscuous", "on".to_owned());
     }
-    line("rx-queues", format!("{} on threads {}", threads.len(), list(&threads)));
+    let mode = serde_json::json!(state.rx_mode);
+    let mode = mode.as_str().unwrap_or_default();
+    line("rx-queues", format!("{} on threads {}, {mode}", threads.len(), list(&threads)));
     let (packets, bytes, lost) = (state.rx_packets, state.rx_bytes, state.rx_lost);
     line("rx", format!("{packets} packets, {bytes} bytes, {lost} packets lost"));
     let (packets, bytes, lost) = (state.tx_packets, state.tx_bytes, state.tx_lost);
@@ -100,23 +119,28 @@ fn block(state: &InterfaceState) -> String {
     text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
 }
 
-fn show(control: &mut Control<'_>, arguments: Show) -> Result<Shown<Vec<InterfaceState>>, Failure> {
+fn show(control: &mut Control<'_>, arguments: Show) -> Result<Shown<Vec<InterfaceReport>>, Failure> {
     let Show { interface, verbose } = arguments;
     let interface = interface.map(|name| control.interface(&name)).transpose()?.map(|info| info.index);
-    let data = control.call("interface.states", &Query { interface, verbose })?;
-    Ok(Shown { data, verbose: verbose || interface.is_some() })
+    let states: Vec<InterfaceState> = control.call("interface.states", &Query { interface, verbose })?;
+    let addresses = control.resource::<Addresses>()?;
+    let report = |state: InterfaceState| InterfaceReport {
+        addresses: addresses.of(InterfaceIndex(state.index)),
+        state,
+    };
+    Ok(Shown { data: states.into_iter().map(report).collect(), verbose: verbose || interface.is_some() })
 }
 
 command! {
     "show interface [<interface>] [verbose]",
-    "interfaces with their state and counters; `verbose`: also what their drivers know", show
+    "shows the interfaces with their state and counters; `verbose`: also what their drivers know", show
 }
 
 fn clear(control: &mut Control<'_>, _: NoArguments) -> Result<(), Failure> {
     control.call("interface.clear-counters", &())
 }
 
-command! { "clear interface counters", "have the counters of all interfaces begin anew", clear }
+command! { "clear interface counters", "has the counters of all interfaces begin anew", clear }
 
 #[derive(Deserialize)]
 struct SetState {
@@ -136,7 +160,7 @@ fn set_state(control: &mut Control<'_>, arguments: SetState) -> Result<(), Failu
     control.call("interface.up", &StateSwitch { interface, up: arguments.up })
 }
 
-command! { "set interface state <interface> up|down", "set an interface up or down", set_state }
+command! { "set interface state <interface> up|down", "sets an interface up or down", set_state }
 
 #[derive(Serialize)]
 struct ChangeRequest {
@@ -163,7 +187,7 @@ fn set_mtu(control: &mut Control<'_>, arguments: SetMtu) -> Result<(), Failure> 
 
 command! {
     "set interface mtu <interface> <mtu:u32>",
-    "set the largest packet of an interface, in bytes, layer 2 header not counted", set_mtu
+    "sets the largest packet of an interface, in bytes, layer 2 header not counted", set_mtu
 }
 
 #[derive(Deserialize)]
@@ -179,7 +203,7 @@ fn set_mac(control: &mut Control<'_>, arguments: SetMac) -> Result<(), Failure> 
     change(control, &arguments.interface, Change::Mac(arguments.mac))
 }
 
-command! { "set interface mac <interface> <mac:mac>", "set the MAC address of an interface", set_mac }
+command! { "set interface mac <interface> <mac:mac>", "sets the MAC address of an interface", set_mac }
 
 #[derive(Deserialize)]
 struct SetSwitch {
@@ -194,7 +218,31 @@ fn set_promiscuous(control: &mut Control<'_>, arguments: SetSwitch) -> Result<()
 
 command! {
     "set interface promiscuous <interface> on|off",
-    "take frames for every MAC address, or not", set_promiscuous
+    "has an interface take frames for every MAC address, or not", set_promiscuous
+}
+
+#[derive(Deserialize)]
+struct SetRxMode {
+    interface: String,
+    #[serde(rename = "polling|interrupt|adaptive")]
+    mode: RxMode,
+}
+
+#[derive(Serialize)]
+struct RxModeSwitch {
+    interface: InterfaceIndex,
+    mode: RxMode,
+}
+
+fn set_rx_mode(control: &mut Control<'_>, arguments: SetRxMode) -> Result<(), Failure> {
+    let interface = control.interface(&arguments.interface)?.index;
+    control.call("interface.rx-mode", &RxModeSwitch { interface, mode: arguments.mode })
+}
+
+command! {
+    "set interface rx-mode <interface> polling|interrupt|adaptive",
+    "says how packets of an interface are waited for: by looking all the time, by sleeping, or by both in turn",
+    set_rx_mode
 }
 
 #[derive(Deserialize)]
@@ -217,7 +265,7 @@ fn set_xconnect(control: &mut Control<'_>, arguments: SetXconnect) -> Result<(),
 
 command! {
     "set interface l2 xconnect <interface> <peer:interface>",
-    "send all frames that an interface receives to its peer, as they are", set_xconnect
+    "sends all frames that an interface receives to its peer, as they are", set_xconnect
 }
 
 #[derive(Deserialize)]
@@ -230,7 +278,7 @@ fn set_l3(control: &mut Control<'_>, arguments: ByName) -> Result<(), Failure> {
     control.call("interface.xconnect", &Xconnect { interface, peer: None })
 }
 
-command! { "set interface l3 <interface>", "route what an interface receives: ends a cross-connect", set_l3 }
+command! { "set interface l3 <interface>", "routes what an interface receives: ends a cross-connect", set_l3 }
 
 #[derive(Deserialize)]
 struct SetFeature {
@@ -247,5 +295,5 @@ fn set_feature(control: &mut Control<'_>, arguments: SetFeature) -> Result<(), F
 
 command! {
     "set interface feature <interface> <feature> on|off",
-    "switch a feature on or off on an interface, on every arc that has it", set_feature
+    "switches a feature on or off on an interface, on every arc that has it", set_feature
 }

@@ -1,6 +1,14 @@
 //! The core's own commands: thin functions over the methods of the control plane, and the text of what they return.
 
+mod create;
+mod driver_options;
 mod errors;
+mod graph;
 mod interface;
 mod layout;
+mod plugins;
 mod runtime;
+mod system;
+#[cfg(test)]
+mod tests;
+mod trace;

@@ -90,11 +90,11 @@ fn show(control: &mut Control<'_>, arguments: Show) -> Result<Shown<RuntimeRepor
 
 command! {
     "show runtime [<thread:u32>] [sort name|clocks] [verbose]",
-    "what each node did on each thread, and what it cost; `verbose`: also nodes that did nothing", show
+    "shows what each node did on each thread, and what it cost; `verbose`: also nodes that did nothing", show
 }
 
 fn clear(control: &mut Control<'_>, _: NoArguments) -> Result<(), Failure> {
     control.call("runtime.clear", &())
 }
 
-command! { "clear runtime", "have the figures of `show runtime` begin anew", clear }
+command! { "clear runtime", "has the figures of `show runtime` begin anew", clear }

@@ -6,9 +6,9 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
 use raddle_plugin_api::config::{Problem, Step, Tree, nearest};
+use raddle_plugin_api::wire::MacAddress;
 
 use super::model::{Config, InterfaceSection};
-use crate::control::address::MacAddress;
 
 /// Largest number of worker threads.
 const MAX_WORKERS: u32 = 255;
@@ -156,11 +156,6 @@ impl Checker<'_> {
         for (index, route) in config.routes.iter().enumerate() {
             let element = [Step::Key("route"), Step::Index(index)];
             let at = |key| [element[0], element[1], Step::Key(key)];
-            if route.prefix.has_host_bits() {
-                let message = format!("`{}` has bits set after its prefix length", route.prefix);
-                let problem = self.tree.problem(&at("prefix"), message);
-                self.problems.push(problem.suggest(Some(route.prefix.network().to_string())));
-            }
             if let Some(interface) = &route.interface {
                 self.interface(&at("interface"), interface);
             }
@@ -179,13 +174,13 @@ impl Checker<'_> {
                 }
             }
             if let Some(via) = &route.via {
-                let link_local = matches!(via.0, IpAddr::V6(address) if address.is_unicast_link_local());
-                if via.0.is_ipv4() != route.prefix.address().is_ipv4() {
+                let link_local = matches!(via, IpAddr::V6(address) if address.is_unicast_link_local());
+                if via.is_ipv4() != route.prefix.network().is_ipv4() {
                     self.report(
                         &at("via"),
                         format!("next hop {via} is of another address family than {}", route.prefix),
                     );
-                } else if via.0.is_multicast() || via.0.is_unspecified() {
+                } else if via.is_multicast() || via.is_unspecified() {
                     self.report(&at("via"), format!("`{via}` cannot be a next hop"));
                 } else if link_local && route.interface.is_none() {
                     self.report(
@@ -194,7 +189,7 @@ impl Checker<'_> {
                     );
                 }
             }
-            let path = (route.table, route.prefix.network(), route.via, route.interface.as_deref());
+            let path = (route.table, route.prefix, route.via, route.interface.as_deref());
             if !seen.insert(path) {
                 self.report(&element, format!("the same path to {} is configured twice", route.prefix));
             }
@@ -207,7 +202,7 @@ impl Checker<'_> {
             let at = |key| [Step::Key("neighbor"), Step::Index(index), Step::Key(key)];
             self.interface(&at("interface"), &neighbor.interface);
             self.station(&at("mac"), neighbor.mac);
-            let address = neighbor.address.0;
+            let address = neighbor.address;
             if address.is_multicast() || address.is_unspecified() {
                 self.report(&at("address"), format!("`{address}` cannot be the address of a neighbour"));
             }
@@ -230,9 +225,9 @@ impl Checker<'_> {
 
     /// A hardware address of one station: the group bit is clear (IEEE 802), and it is not all zero.
     fn station(&mut self, path: &[Step<'_>], mac: MacAddress) {
-        if mac.0[0] & 1 != 0 {
+        if mac.is_multicast() {
             self.report(path, format!("`{mac}` is a group address"));
-        } else if mac.0 == [0; 6] {
+        } else if !mac.is_unicast() {
             self.report(path, format!("`{mac}` is not the address of a station"));
         }
     }

@@ -73,11 +73,12 @@ mod tests {
     use proptest::option;
     use proptest::prelude::*;
 
+    use raddle_plugin_api::wire::{InterfaceAddress, IpPrefix, MacAddress};
+
     use super::super::document::Document;
     use super::super::owners::Owners;
     use super::super::sections::*;
     use super::*;
-    use crate::control::address::{IpAddress, IpPrefix, MacAddress};
 
     fn reread(config: &Config) -> Config {
         let mut owners = Owners::new();
@@ -156,7 +157,7 @@ mod tests {
                 let common = InterfaceConfig {
                     driver: "tap".into(),
                     up,
-                    addresses: IpPrefix::new(address, 24).into_iter().collect(),
+                    addresses: InterfaceAddress::new(address, 24).into_iter().collect(),
                     mtu,
                     mac,
                     features: features.into_iter().collect(),
@@ -167,7 +168,7 @@ mod tests {
             }
             for (bits, length, table, weight) in routes {
                 let address = IpAddr::V4(Ipv4Addr::from_bits(bits));
-                let prefix = IpPrefix::new(address, length).unwrap().network();
+                let prefix = IpPrefix::containing(address, length).unwrap();
                 if config.routes.iter().any(|known| (known.prefix, known.table) == (prefix, table)) {
                     continue;
                 }
@@ -178,7 +179,7 @@ mod tests {
             if let Some(section) = config.interfaces.first() {
                 config.neighbors.push(NeighborConfig {
                     interface: section.name.clone(),
-                    address: IpAddress(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 9))),
+                    address: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 9)),
                     mac: MacAddress([2, 0, 0, 0, 0, 9]),
                 });
             }

@@ -1,11 +1,12 @@
 //! The core's sections of the configuration file. Every default serves: an empty file starts.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
+use raddle_plugin_api::wire::{InterfaceAddress, IpPrefix, MacAddress};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::control::address::{IpAddress, IpPrefix, MacAddress};
 use crate::control::server::default_path;
 
 /// `[runtime]`: threads.
@@ -112,7 +113,7 @@ pub struct InterfaceConfig {
     pub up: bool,
     /// Its addresses with the length of their networks' prefixes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub addresses: Vec<IpPrefix>,
+    pub addresses: Vec<InterfaceAddress>,
     /// Largest packet in bytes, layer 2 header not counted; the driver's own by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 68, max = 65535))]
@@ -151,7 +152,7 @@ pub struct RouteConfig {
     pub prefix: IpPrefix,
     /// The next hop; without one the destinations are neighbours on the interface.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub via: Option<IpAddress>,
+    pub via: Option<IpAddr>,
     /// The interface; without one it is that on which the next hop is a neighbour.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
@@ -186,7 +187,7 @@ pub struct NeighborConfig {
     /// The interface behind which it is.
     pub interface: String,
     /// Its IP address.
-    pub address: IpAddress,
+    pub address: IpAddr,
     /// Its hardware address.
     pub mac: MacAddress,
 }

@@ -81,7 +81,7 @@ fn every_mistake_has_its_position_and_the_nearest_name() {
         ),
         (
             "[interface.a]\ndriver = 'tap'\naddresses = ['10.0.0.1/24', '10.0.0.300/24']\n",
-            &["3:29: `10.0.0.300` is not an IP address"],
+            &["3:29: \"10.0.0.300\" is not an IP address"],
         ),
         (
             "[interface.a]\ndriver = 'tap'\naddresses = ['10.0.0.1/24', '10.0.0.1/25', '224.0.0.1/4']\n",
@@ -127,7 +127,7 @@ fn routes_and_neighbours_are_checked_against_the_interfaces() {
         ),
         (
             "[[route]]\nprefix = '10.0.0.1/8'\ninterface = 'tap0'\n",
-            &["6:10: `10.0.0.1/8` has bits set after its prefix length; did you mean `10.0.0.0/8`?"],
+            &["6:10: 10.0.0.1/8 has host bits set, the network is 10.0.0.0/8"],
         ),
         ("[[route]]\nprefix = '10.0.0.0/8'\n", &["5:1: a route needs `via`, `interface`, or a `type`"]),
         (
@@ -142,7 +142,11 @@ fn routes_and_neighbours_are_checked_against_the_interfaces() {
             "[[route]]\nprefix = '::/0'\nvia = 'fe80::1'\n",
             &["7:7: next hop fe80::1 is link-local: `interface` must say on which link"],
         ),
-        ("[[route]]\nprefix = '10/8'\nvia = '10.0.0.1'\n", &["6:10: `10` is not an IP address"]),
+        (
+            "[[route]]\nprefix = '10.0.0.0/8'\nvia = '10.0.0.300'\n",
+            &["7:7: `10.0.0.300` is not an IP address"],
+        ),
+        ("[[route]]\nprefix = '10/8'\nvia = '10.0.0.1'\n", &["6:10: \"10\" is not an IP address"]),
         (
             "[[route]]\nprefix = '::/0'\nvia = '::1'\nweight = 0\n[[route]]\nprefix = '::/0'\nvia = '::1'\n",
             &["8:10: expected a number from 1 to 255", "9:1: the same path to ::/0 is configured twice"],
@@ -176,7 +180,7 @@ fn mistakes_of_all_sections_are_found_at_once_in_the_order_of_the_file() {
             "4:11: expected an integer from 0 to 4294967295, found integer `-1`",
             "5:2: unknown section `interfaces`; did you mean `interface`?",
             "8:6: expected `true` or `false`, found string \"no\"",
-            "10:10: `x` has no prefix length; write ADDRESS/LENGTH, for example 10.0.0.1/24",
+            "10:10: \"x\" has no length, expected address/length as in 192.0.2.0/24 or 2001:db8::/32",
         ]
     );
 }

@@ -1,11 +1,10 @@
 //! Types of command arguments: how their text is read, and what they are called.
 
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use raddle_plugin_api::wire::{InterfaceAddress, MacAddress};
 use serde_json::Value;
-
-use crate::control::address::{IpAddress, IpPrefix, MacAddress};
 
 /// The type of an argument in a usage string.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,7 +156,7 @@ impl ArgumentType {
 
     /// Reads the text of a token; `None` when it is not of this type.
     pub fn read(&self, text: &str) -> Option<Value> {
-        let prefix = || text.parse::<IpPrefix>().ok();
+        let prefix = || text.parse::<InterfaceAddress>().ok();
         Some(match *self {
             ArgumentType::Text => text.into(),
             ArgumentType::Word
@@ -173,7 +172,7 @@ impl ArgumentType {
             ArgumentType::Number { min, max, .. } => {
                 read_number(text).filter(|number| (min..=max).contains(number))?.into()
             }
-            ArgumentType::Ip => text.parse::<IpAddress>().ok()?.to_string().into(),
+            ArgumentType::Ip => text.parse::<IpAddr>().ok()?.to_string().into(),
             ArgumentType::Ip4 => text.parse::<Ipv4Addr>().ok()?.to_string().into(),
             ArgumentType::Ip6 => text.parse::<Ipv6Addr>().ok()?.to_string().into(),
             ArgumentType::Prefix => prefix()?.to_string().into(),
@@ -281,6 +280,7 @@ mod tests {
             ("ip4-prefix", "0.0.0.0/0", json!("0.0.0.0/0")),
             ("ip6-prefix", "::/0", json!("::/0")),
             ("mac", "02:FE:00:00:00:01", json!("02:fe:00:00:00:01")),
+            ("mac", "02-fe-00-00-00-01", json!("02:fe:00:00:00:01")),
             ("interface", "tap0", json!("tap0")),
             ("path", "/tmp/x y", json!("/tmp/x y")),
             ("duration", "500ms", json!(500_000_000)),
@@ -304,7 +304,7 @@ mod tests {
             ("ip6", &["10.0.0.1"]),
             ("ip4-prefix", &["::/0", "10.0.0.1", "10.0.0.0/33"]),
             ("ip6-prefix", &["0.0.0.0/0"]),
-            ("mac", &["02:fe", "02-fe-00-00-00-01"]),
+            ("mac", &["02:fe", "02:fe:00:00:00:1", "02:fe:00:00:00:0g"]),
             ("duration", &["", "10", "s", "10x", "-1s", "99999999999999h", "1s2"]),
             ("on-off", &["yes", "1", ""]),
         ];

@@ -88,6 +88,11 @@ struct ThreadQuery {
     thread: Option<u32>,
 }
 
+/// Name of a thread, for people.
+pub(super) fn thread_name(thread: usize) -> String {
+    if thread == 0 { "main".to_owned() } else { format!("worker-{thread}") }
+}
+
 fn ratio(amount: u64, of: u64) -> Option<f64> {
     (of > 0).then(|| amount as f64 / of as f64)
 }
@@ -110,11 +115,6 @@ impl Engine {
             engine.baselines.borrow_mut().clear_errors(|error| engine.error_total(error), graph.errors());
             Ok(Value::Null)
         });
-    }
-
-    /// Name of a thread, for people.
-    pub(super) fn thread_name(&self, thread: usize) -> String {
-        if thread == 0 { "main".to_owned() } else { format!("worker-{thread}") }
     }
 
     fn runtime_report(&self, only: Option<u32>) -> Result<RuntimeReport, Failure> {
@@ -154,7 +154,7 @@ impl Engine {
         nodes.sort_by(|a, b| a.name.cmp(&b.name));
         ThreadRuntime {
             thread: thread as u32,
-            name: self.thread_name(thread),
+            name: thread_name(thread),
             passes: baselines.passes(thread, shared.passes.load(Ordering::Relaxed)),
             packets,
             packets_per_second: packets as f64 / seconds.max(1e-9),

@@ -15,5 +15,9 @@ impl Engine {
     pub(in crate::host) fn add_core_methods(&self) {
         self.add_interface_methods();
         self.add_runtime_methods();
+        self.add_graph_methods();
+        self.add_plugin_methods();
+        self.add_system_methods();
+        self.add_trace_methods();
     }
 }
