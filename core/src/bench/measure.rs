@@ -139,12 +139,6 @@ impl Window {
             nodes.push((name.clone(), totals.clocks));
         }
         if generated == 0 {
-            for state in engine.interface_states(None, true) {
-                eprintln!("{state:?}");
-            }
-            for ((name, kind), totals) in names.iter().zip(&self.nodes) {
-                eprintln!("{name} {kind:?} {totals:?}");
-            }
             bail!("the generator sent nothing");
         }
         let per_packet = |clocks: u64| clocks as f64 / generated as f64;

@@ -33,6 +33,8 @@ pub(super) enum Command {
     /// Look at plugins.
     #[command(subcommand, arg_required_else_help = true)]
     Plugin(PluginCommand),
+    /// Measure what a packet costs, on the real graph, from an in-memory generator.
+    Bench(BenchArguments),
 }
 
 const CTL_HELP: &str = "\
@@ -50,6 +52,27 @@ pub(super) struct RunArguments {
     /// Configuration file; without one all settings have their defaults.
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+}
+
+/// Arguments of `raddle bench`.
+#[derive(Debug, Args)]
+pub(super) struct BenchArguments {
+    /// Cases to run; all, if none is named.
+    #[arg(value_name = "CASE")]
+    pub cases: Vec<String>,
+    /// Write the results to a file as JSON too.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Numbers of workers to run each case with.
+    #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [1, 2],
+        value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub workers: Vec<u32>,
+    /// Length of a window, in seconds.
+    #[arg(long, value_name = "S", default_value_t = 1.0)]
+    pub seconds: f64,
+    /// Windows of each case, of which the best counts.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub windows: u32,
 }
 
 /// Arguments of `raddle ctl`.

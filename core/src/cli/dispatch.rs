@@ -3,14 +3,16 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 
-use super::args::{Arguments, Command, ConfigCommand, PluginCommand};
+use super::args::{Arguments, BenchArguments, Command, ConfigCommand, PluginCommand};
 use super::engine::Engine;
 use super::exit::Exit;
 use super::output::{print, print_json};
 use super::{config, ctl, run};
+use crate::bench::BenchOptions;
 
 /// Runs the binary with these arguments (the first is its name) on an engine.
 pub fn main(arguments: impl IntoIterator<Item = OsString>, engine: &dyn Engine) -> ExitCode {
@@ -28,6 +30,29 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, engine: &dyn Engine) 
         Command::Config(ConfigCommand::Check { files }) => config::check(&files, engine).into(),
         Command::Config(ConfigCommand::Schema) => print_json(&crate::control::config::schema()).into(),
         Command::Plugin(PluginCommand::Check { files }) => check_plugins(&files, engine).into(),
+        Command::Bench(arguments) => bench(arguments).into(),
+    }
+}
+
+fn bench(arguments: BenchArguments) -> Exit {
+    let seconds = arguments.seconds;
+    if !(0.01..=3600.0).contains(&seconds) {
+        eprintln!("error: a window of {seconds} s: it must last between 0.01 and 3600 seconds");
+        return Exit::Usage;
+    }
+    let options = BenchOptions {
+        cases: arguments.cases,
+        workers: arguments.workers.iter().map(|&workers| workers as usize).collect(),
+        window: Duration::from_secs_f64(seconds),
+        windows: arguments.windows as usize,
+        json: arguments.json,
+    };
+    match crate::bench::run(&options) {
+        Ok(()) => Exit::Success,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            Exit::Failure
+        }
     }
 }
 

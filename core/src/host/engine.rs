@@ -140,7 +140,6 @@ pub struct Engine {
     /// Nodes that are made and not yet spliced: index, thread, slot.
     pub(super) made: RefCell<Vec<(u16, u32, NodeSlot)>>,
     pub(super) baselines: RefCell<Baselines>,
-    pub(super) start_ns: u64,
 }
 
 impl Engine {
@@ -202,7 +201,6 @@ impl Engine {
             current_owner: Cell::new(Owner::CORE),
             made: RefCell::default(),
             baselines: RefCell::default(),
-            start_ns: crate::runtime::Clock.now_ns(),
         });
         engine.table.data = (&raw const *engine).cast_mut().cast();
         let parts = |(index, shared): (usize, Arc<Shared>)| ThreadParts {

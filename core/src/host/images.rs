@@ -339,8 +339,8 @@ impl Engine {
                 let info = self.graph.borrow().nodes()[usize::from(index)].clone();
                 for thread in 0..threads {
                     let instance = entry.instance;
-                    // SAFETY: as in `run_inits`.
                     let (state, error) = self.enter(entry.owner, || {
+                        // SAFETY: as in `run_inits`.
                         sink_into(|sink| unsafe { (info.registration.create)(instance, thread, sink) })
                     });
                     if state.is_null() {
@@ -493,8 +493,8 @@ impl Engine {
             }
         }
         for (owner, name, instance, listener) in listeners {
-            // SAFETY: as in `run_inits`; the text lives until the call returns.
             let (status, error) = self.enter(owner, || {
+                // SAFETY: as in `run_inits`; the text lives until the call returns.
                 sink_into(|sink| unsafe { (listener.run)(instance, Text::new(&event), sink) })
             });
             if status != Status::OK {

@@ -534,11 +534,9 @@ fn check_keys(driver: &DriverEntry, options: &Value) -> Result<(), Failure> {
     let Some(options) = options.as_object() else {
         bail!("the options of driver `{}` are not a table", driver.name)
     };
-    for key in options.keys().filter(|key| !known.contains(&key.as_str())) {
-        match raddle_plugin_api::config::nearest(key, known.iter().copied()) {
-            Some(nearest) => bail!("driver `{}` has no key `{key}`; did you mean `{nearest}`?", driver.name),
-            None => bail!("driver `{}` has no key `{key}`; its keys are: {}", driver.name, known.join(", ")),
-        }
+    let Some(unknown) = options.keys().find(|key| !known.contains(&key.as_str())) else { return Ok(()) };
+    match raddle_plugin_api::config::nearest(unknown, known.iter().copied()) {
+        Some(nearest) => bail!("driver `{}` has no key `{unknown}`; did you mean `{nearest}`?", driver.name),
+        None => bail!("driver `{}` has no key `{unknown}`; its keys are: {}", driver.name, known.join(", ")),
     }
-    Ok(())
 }

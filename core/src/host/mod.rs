@@ -4,8 +4,8 @@ mod baselines;
 mod engine;
 mod figures;
 mod images;
-mod inventory;
 mod interfaces;
+mod inventory;
 mod main_loop;
 mod memory;
 pub mod methods;
@@ -15,5 +15,5 @@ mod tests;
 
 pub use engine::{Answer, CommandEntry, Engine, EngineConfig, EngineError, Remote, Reply};
 pub use images::{Image, ImageParts, ImageState, registered};
-pub use inventory::{ArcEntry, NodeEntry};
 pub use interfaces::{InterfaceRequest, InterfaceState};
+pub use inventory::{ArcEntry, NodeEntry};

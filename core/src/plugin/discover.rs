@@ -76,7 +76,7 @@ pub enum DiscoverError {
         /// Its file.
         path: PathBuf,
         /// Why.
-        refusal: Refusal,
+        refusal: Box<Refusal>,
     },
     /// A plugin is required and disabled at once.
     #[error(
@@ -206,7 +206,7 @@ fn required(policy: &PluginPolicy, found: &Discovery, refused: &[Refused]) -> Re
             return Err(DiscoverError::RequiredRefused {
                 name: name.clone(),
                 path: file.path.clone(),
-                refusal: file.refusal.clone(),
+                refusal: Box::new(file.refusal.clone()),
             });
         }
         let suggestion = suggestion(name, found, refused);

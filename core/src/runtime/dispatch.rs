@@ -15,8 +15,8 @@ use crate::graph::DROP_NODE;
 /// `thread` is alive, the calling thread's own, and borrowed by nobody: nodes reach it through their contexts while
 /// this runs, so it is used by short borrows of single fields only.
 pub unsafe fn run_pass(thread: *mut Thread) -> u64 {
-    // SAFETY (all blocks below): as the caller vouches; between two calls of nodes nobody else has a borrow.
     let mut received = 0;
+    // SAFETY: as the caller vouches; between two calls of nodes nobody else has a borrow.
     unsafe {
         let input_count = (*thread).inputs.len();
         let mut clock = Clock::ticks();
@@ -202,6 +202,7 @@ pub(super) unsafe fn append(thread: *mut Thread, target: u16, packets: &[u32], f
 #[inline(always)]
 unsafe fn known(thread: *mut Thread, target: u16) -> u16 {
     // SAFETY: as in `run_pass`.
-    let slot = unsafe { (&(*thread).slots).get(usize::from(target)) };
+    let slots = unsafe { &(*thread).slots };
+    let slot = slots.get(usize::from(target));
     if slot.is_some_and(|slot| slot.kind == NodeKind::INTERNAL) { target } else { DROP_NODE }
 }

@@ -60,7 +60,8 @@ pub unsafe extern "C" fn enqueue_frame(node: *mut NodeContext, frame: *mut Frame
     unsafe {
         let thread = thread_of((*node).worker);
         let slot = usize::from(target);
-        let open = (&(*thread).open).get(slot).copied().unwrap_or(std::ptr::null_mut());
+        let open = &(*thread).open;
+        let open = open.get(slot).copied().unwrap_or(std::ptr::null_mut());
         if (*thread).current != frame || !open.is_null() {
             // The node's frame fills up one that waits already; or the frame is not the one that was handed out.
             append(thread, target, (*frame).packets(), (*frame).flags, (*frame).interface);

@@ -47,7 +47,10 @@ fn the_page_on_the_configuration_is_what_the_schema_says() {
 #[test]
 fn the_page_on_commands_is_what_is_registered() {
     let commands = engine().commands().1;
-    settle("commands.md", &commands::page(commands.iter().map(|command| (&*command.usage, &*command.summary))));
+    settle(
+        "commands.md",
+        &commands::page(commands.iter().map(|command| (&*command.usage, &*command.summary))),
+    );
 }
 
 #[test]

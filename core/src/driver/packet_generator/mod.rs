@@ -25,6 +25,8 @@ mod sizes;
 mod stream;
 mod template;
 #[cfg(test)]
+mod tests_commands;
+#[cfg(test)]
 mod tests_packets;
 #[cfg(test)]
 mod tests_queues;

@@ -20,7 +20,7 @@ pub const MAX_QUEUES: u32 = 64;
 
 /// `[interface.NAME]` with `driver = "packet-generator"`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct GeneratorOptions {
     /// Receive queues: as many threads can make packets at once.
     #[serde(default = "one_queue")]
