@@ -353,7 +353,7 @@ fn a_required_plugin_must_be_usable() {
     assert!(error.ends_with("; did you mean `alpha`?"), "{error}");
     let error = with(&["beta"]).unwrap_err();
     assert!(
-        matches!(&error, DiscoverError::RequiredRefused { refusal: Refusal::NotElf { .. }, .. }),
+        matches!(&error, DiscoverError::RequiredRefused { refusal, .. } if matches!(**refusal, Refusal::NotElf { .. })),
         "{error}"
     );
     let policy = PluginPolicy { require: list(&["alpha"]), disable: list(&["alpha"]), ..shop.policy() };
