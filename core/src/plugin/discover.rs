@@ -56,7 +56,7 @@ pub enum DiscoverError {
         /// The directory.
         path: PathBuf,
         /// Why.
-        refusal: Refusal,
+        refusal: Box<Refusal>,
     },
     /// A required plugin is not in the directory.
     #[error("the required plugin `{name}` is not in {}{}", path.display(), hint(suggestion))]
@@ -76,7 +76,7 @@ pub enum DiscoverError {
         /// Its file.
         path: PathBuf,
         /// Why.
-        refusal: Refusal,
+        refusal: Box<Refusal>,
     },
     /// A plugin is required and disabled at once.
     #[error(
@@ -181,7 +181,7 @@ fn files(policy: &PluginPolicy) -> Result<Vec<PathBuf>, DiscoverError> {
     let entries = std::fs::read_dir(path).map_err(unreadable)?;
     if rustix::process::geteuid().is_root() {
         refuse_open_to_all("directory", path, &metadata)
-            .map_err(|refusal| DiscoverError::Unsafe { path: path.clone(), refusal })?;
+            .map_err(|refusal| DiscoverError::Unsafe { path: path.clone(), refusal: Box::new(refusal) })?;
     }
     let mut files = Vec::new();
     for entry in entries {
@@ -206,7 +206,7 @@ fn required(policy: &PluginPolicy, found: &Discovery, refused: &[Refused]) -> Re
             return Err(DiscoverError::RequiredRefused {
                 name: name.clone(),
                 path: file.path.clone(),
-                refusal: file.refusal.clone(),
+                refusal: Box::new(file.refusal.clone()),
             });
         }
         let suggestion = suggestion(name, found, refused);
