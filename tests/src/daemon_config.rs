@@ -76,8 +76,11 @@ impl DaemonConfig {
             Some(plugins) => {
                 let _ = write!(text, "\n[plugins]\npath = \"{}\"\n", plugins.display());
             }
-            // Else it would load those that are built beside it.
-            None if !self.body.contains("[plugins]") => text.push_str("\n[plugins]\nonly = []\n"),
+            // Else it would load those that are built beside it; the socket's directory has none.
+            None if !self.body.contains("[plugins]") => {
+                let directory = socket.parent().unwrap_or(socket);
+                let _ = write!(text, "\n[plugins]\npath = \"{}\"\n", directory.display());
+            }
             None => {}
         }
         text + &self.body
@@ -112,8 +115,8 @@ mod tests {
     #[test]
     fn renders_an_empty_configuration_with_its_socket_and_without_plugins() {
         let empty = DaemonConfig::new();
-        let text = "[control]\nsocket = \"/s\"\n\n[plugins]\nonly = []\n";
-        assert_eq!(empty.render(Path::new("/s")), text);
+        let text = "[control]\nsocket = \"/d/s\"\n\n[plugins]\npath = \"/d\"\n";
+        assert_eq!(empty.render(Path::new("/d/s")), text);
         let own = empty.with("[plugins]\nrequire = [\"a\"]").render(Path::new("/s"));
         assert_eq!(own, "[control]\nsocket = \"/s\"\n\n[plugins]\nrequire = [\"a\"]\n");
     }

@@ -192,7 +192,7 @@ fn configuration_says_which_plugins_are_loaded() -> Result<()> {
         ("only = [\"flow-count\"]", true),
         ("require = [\"flow-count\"]", true),
         ("disable = [\"flow-count\"]", false),
-        ("only = []", false),
+        ("only = [\"another\"]", false),
     ] {
         let daemon = Daemon::start(&topology.router, &DaemonConfig::new().with(&section(line)))?;
         let works = daemon.try_ctl("flow-count show")?.code == Some(0);
