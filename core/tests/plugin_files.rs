@@ -22,6 +22,10 @@ impl Workshop {
 
     /// Compiles the test plugin with definitions of the preprocessor.
     fn build(&self, file: &str, definitions: &[&str]) -> PathBuf {
+        self.link(file, definitions, &[])
+    }
+
+    fn link(&self, file: &str, definitions: &[&str], flags: &[&str]) -> PathBuf {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plugin");
         let path = self.path(file);
         let mut compiler = Command::new("cc");
@@ -33,6 +37,7 @@ impl Workshop {
             compiler.arg(format!("-DLAYOUT=0x{LAYOUT_HASH:x}ull"));
         }
         compiler.args(definitions.iter().map(|definition| format!("-D{definition}")));
+        compiler.args(flags);
         let output = compiler.output().expect("a C compiler is needed: install gcc or clang");
         assert!(output.status.success(), "{definitions:?}: {}", String::from_utf8_lossy(&output.stderr));
         path
@@ -75,6 +80,27 @@ fn a_plugin_in_c_is_loaded_and_described_without_running_its_init() {
     assert_eq!(loaded.path(), path);
     let (_, name) = judge_bytes(&std::fs::read(&path).unwrap()).unwrap();
     assert_eq!(name.as_deref(), Some("bent"), "the name is read from the file");
+}
+
+#[test]
+fn every_way_of_linking_is_read() {
+    let shop = Workshop::new();
+    let ways: &[&[&str]] = &[
+        &["-s"],
+        &["-Wl,--hash-style=sysv"],
+        &["-Wl,--hash-style=gnu"],
+        &["-Wl,-z,noseparate-code"],
+        &["-Wl,-z,pack-relative-relocs"],
+        &["-Wl,-z,norelro,-z,lazy"],
+    ];
+    for way in ways {
+        let path = shop.link("x.so", &[], way);
+        let (_, name) = judge_bytes(&std::fs::read(&path).unwrap()).unwrap_or_else(|refusal| {
+            panic!("{way:?}: {refusal}");
+        });
+        assert_eq!(name.as_deref(), Some("bent"), "{way:?}");
+        assert_eq!(check(&path).unwrap().name, "bent", "{way:?}");
+    }
 }
 
 #[test]
@@ -325,11 +351,11 @@ fn a_required_plugin_must_be_usable() {
     assert!(with(&["alpha"]).is_ok());
     let error = with(&["alhpa"]).unwrap_err().to_string();
     assert!(error.ends_with("; did you mean `alpha`?"), "{error}");
-    let error = with(&["beta"]).unwrap_err();
-    assert!(
-        matches!(&error, DiscoverError::RequiredRefused { refusal: Refusal::NotElf { .. }, .. }),
-        "{error}"
-    );
+    let Err(DiscoverError::RequiredRefused { name, refusal, .. }) = with(&["beta"]) else {
+        panic!("a required plugin was refused");
+    };
+    assert_eq!(name, "beta");
+    assert!(matches!(*refusal, Refusal::NotElf { .. }), "{refusal}");
     let policy = PluginPolicy { require: list(&["alpha"]), disable: list(&["alpha"]), ..shop.policy() };
     assert!(matches!(discover(&policy), Err(DiscoverError::RequiredDisabled { .. })));
 }
@@ -362,4 +388,23 @@ fn a_description_is_data() {
     assert_eq!(json["name"], "bent");
     assert_eq!(json["built-with"], "cc");
     assert_eq!(json["nodes"][0], "bent-node");
+}
+
+#[test]
+fn a_plugin_of_the_sdk_is_loaded() {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/minimal/Cargo.toml");
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../examples");
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut build = Command::new(cargo);
+    build
+        .args(["build", "--quiet", "--locked", "--manifest-path"])
+        .arg(&manifest)
+        .arg("--target-dir")
+        .arg(&target);
+    assert!(build.status().unwrap().success(), "examples/minimal does not build");
+    let path = target.join("debug/libminimal.so");
+    let description = check(&path).unwrap();
+    assert_eq!(description.registered.features[0].arc, "ip4-unicast");
+    let (_, name) = judge_bytes(&std::fs::read(&path).unwrap()).unwrap();
+    assert_eq!(name, Some(description.name), "the name is read from the file");
 }

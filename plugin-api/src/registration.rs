@@ -246,14 +246,14 @@ macro_rules! init {
                 runs_before: $crate::abi::Slice::new(&[$($($crate::abi::Text::new($before)),*)?]),
                 runs_after: $crate::abi::Slice::new(&[$($($crate::abi::Text::new($after)),*)?]),
                 run: {
-                    unsafe extern "C" fn run(
+                    unsafe extern "C" fn raddle_shim(
                         instance: *mut ::std::ffi::c_void,
                         error: $crate::abi::Sink,
                     ) -> $crate::abi::Status {
                         // SAFETY: the host calls this as `InitRegistration::run`.
                         unsafe { $crate::registration::run_control($function, instance, error) }
                     }
-                    run
+                    raddle_shim
                 },
             };
         };
@@ -272,14 +272,14 @@ macro_rules! exit {
                 reserved: 0,
                 name: $crate::abi::Text::new($name),
                 run: {
-                    unsafe extern "C" fn run(
+                    unsafe extern "C" fn raddle_shim(
                         instance: *mut ::std::ffi::c_void,
                         error: $crate::abi::Sink,
                     ) -> $crate::abi::Status {
                         // SAFETY: the host calls this as `ExitRegistration::run`.
                         unsafe { $crate::registration::run_control($function, instance, error) }
                     }
-                    run
+                    raddle_shim
                 },
             };
         };
@@ -354,7 +354,7 @@ macro_rules! command {
                 usage: $crate::abi::Text::new($usage),
                 summary: $crate::abi::Text::new($summary),
                 run: {
-                    unsafe extern "C" fn run(
+                    unsafe extern "C" fn raddle_shim(
                         instance: *mut ::std::ffi::c_void,
                         arguments: $crate::abi::Text,
                         command: u64,
@@ -362,7 +362,7 @@ macro_rules! command {
                         // SAFETY: the host calls this as `CommandRegistration::run`, on its main thread.
                         unsafe { $run($function, instance, arguments, command) }
                     }
-                    run
+                    raddle_shim
                 },
             };
         };
@@ -416,7 +416,7 @@ macro_rules! on_event {
                 reserved: 0,
                 subject: $crate::abi::Text::new($subject),
                 run: {
-                    unsafe extern "C" fn run(
+                    unsafe extern "C" fn raddle_shim(
                         instance: *mut ::std::ffi::c_void,
                         event: $crate::abi::Text,
                         error: $crate::abi::Sink,
@@ -424,7 +424,7 @@ macro_rules! on_event {
                         // SAFETY: the host calls this as `EventRegistration::run`.
                         unsafe { $crate::registration::run_event($function, instance, event, error) }
                     }
-                    run
+                    raddle_shim
                 },
             };
         };

@@ -14,7 +14,7 @@ use crate::command::{Finished, LIMIT, finish};
 use crate::{DaemonConfig, Namespace, Process};
 
 /// Time it may take to answer the first command.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_secs(20);
 /// Time it may take to end after SIGTERM.
 const STOP: Duration = Duration::from_secs(60);
 

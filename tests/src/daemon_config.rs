@@ -72,8 +72,16 @@ impl DaemonConfig {
             // Writing to a string cannot fail.
             let _ = write!(text, "\n[runtime]\nworkers = {workers}\n");
         }
-        if let Some(plugins) = &self.plugins {
-            let _ = write!(text, "\n[plugins]\npath = \"{}\"\n", plugins.display());
+        match &self.plugins {
+            Some(plugins) => {
+                let _ = write!(text, "\n[plugins]\npath = \"{}\"\n", plugins.display());
+            }
+            // Else it would load those that are built beside it; the socket's directory has none.
+            None if !self.body.contains("[plugins]") => {
+                let directory = socket.parent().unwrap_or(socket);
+                let _ = write!(text, "\n[plugins]\npath = \"{}\"\n", directory.display());
+            }
+            None => {}
         }
         text + &self.body
     }
@@ -105,7 +113,11 @@ mod tests {
     }
 
     #[test]
-    fn renders_an_empty_configuration_with_its_socket_alone() {
-        assert_eq!(DaemonConfig::new().render(Path::new("/s")), "[control]\nsocket = \"/s\"\n");
+    fn renders_an_empty_configuration_with_its_socket_and_without_plugins() {
+        let empty = DaemonConfig::new();
+        let text = "[control]\nsocket = \"/d/s\"\n\n[plugins]\npath = \"/d\"\n";
+        assert_eq!(empty.render(Path::new("/d/s")), text);
+        let own = empty.with("[plugins]\nrequire = [\"a\"]").render(Path::new("/s"));
+        assert_eq!(own, "[control]\nsocket = \"/s\"\n\n[plugins]\nrequire = [\"a\"]\n");
     }
 }

@@ -14,7 +14,7 @@ use raddle_tests::{
 const NEEDS: &[Need] = &[Need::Ping, Need::Raddle, Need::FlowCount];
 
 /// What the example plugin's interfaces are given.
-const FEATURES: &str = "features = [\"flow-count-ip4\", \"flow-count-ip6\"]\n";
+const FEATURES: &str = "features = [\"flow-count\"]\n";
 
 fn flow_count() -> PathBuf {
     target_dir().join("plugins/libflow_count.so")
@@ -139,9 +139,7 @@ fn plugin_loaded_under_traffic_loses_no_packet() -> Result<()> {
         daemon.ctl(&format!("plugin load {}", flow_count().display()))?;
         assert!(daemon.ctl("show plugins")?.contains("flow-count"));
         for side in ["east", "west"] {
-            for feature in ["flow-count-ip4", "flow-count-ip6"] {
-                daemon.ctl(&format!("set interface feature {side} {feature} on"))?;
-            }
+            daemon.ctl(&format!("set interface feature {side} flow-count on"))?;
         }
         let again = daemon.try_ctl(&format!("plugin load {}", flow_count().display()))?;
         assert_eq!(again.code, Some(1), "the same plugin twice: {again:?}");
@@ -194,7 +192,7 @@ fn configuration_says_which_plugins_are_loaded() -> Result<()> {
         ("only = [\"flow-count\"]", true),
         ("require = [\"flow-count\"]", true),
         ("disable = [\"flow-count\"]", false),
-        ("only = []", false),
+        ("only = [\"another\"]", false),
     ] {
         let daemon = Daemon::start(&topology.router, &DaemonConfig::new().with(&section(line)))?;
         let works = daemon.try_ctl("flow-count show")?.code == Some(0);

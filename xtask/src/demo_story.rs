@@ -9,7 +9,7 @@ use raddle_tests::iperf::Direction;
 use raddle_tests::{Daemon, DaemonConfig, Host, IperfServer, Topology, WebServer, fetch, iperf, ping};
 
 /// What the interfaces do besides forwarding: the example plugin's features.
-const FEATURES: &str = "features = [\"flow-count-ip4\", \"flow-count-ip6\"]\n";
+const FEATURES: &str = "features = [\"flow-count\"]\n";
 
 /// The node at which the trace of a packet begins.
 const FIRST_NODE: &str = "af-packet-input";

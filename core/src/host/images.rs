@@ -396,7 +396,7 @@ impl Engine {
                     made.iter().position(|(of, on, _)| usize::from(*of) == index && *on as usize == thread);
                 let slot = found.map(|found| made.swap_remove(found).2);
                 let slot =
-                    slot.filter(|_| !failed.contains(&node.owner)).unwrap_or_else(|| gone_slot(index as u16));
+                    slot.filter(|_| !failed.contains(&node.owner)).unwrap_or_else(|| host_slot(index as u16));
                 held.thread(thread).push_node(slot);
             }
         }
@@ -542,7 +542,7 @@ impl Engine {
             let mut threads = self.threads.borrow_mut();
             let mut held = threads.hold("quarantine");
             held.each(|thread| {
-                old.extend(nodes.iter().map(|&node| thread.replace_node(node, gone_slot(node))));
+                old.extend(nodes.iter().map(|&node| thread.replace_node(node, host_slot(node))));
                 for slot in thread.rx_mut().iter_mut().filter(|slot| nodes.contains(&slot.node)) {
                     slot.enabled = false;
                 }
@@ -624,9 +624,9 @@ struct Entry {
     failure: Option<Failure>,
 }
 
-/// What stands at an index whose node is not there.
-fn gone_slot(index: u16) -> NodeSlot {
-    let registration = gone_node();
+/// What stands at an index whose node is the host's own, `drop`, or is not there.
+fn host_slot(index: u16) -> NodeSlot {
+    let registration = if index == DROP_NODE { drop_node() } else { gone_node() };
     let info = crate::graph::NodeInfo {
         name: String::new(),
         owner: Owner::CORE,

@@ -13,7 +13,6 @@ use super::forwarding::ForwardingTables;
 use super::routes::Routes;
 
 init! { "forwarding", make_forwarding }
-on_event! { "interface", interface_changed }
 
 fn make_forwarding(control: &mut Control<'_>) -> Result<(), Failure> {
     let (ip4, ip6) = (Fib::new()?, Fib::new()?);
@@ -33,7 +32,11 @@ fn make_forwarding(control: &mut Control<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-fn interface_changed(control: &mut Control<'_>, event: InterfaceEvent) -> Result<(), Failure> {
+/// Hears what has become of an interface.
+///
+/// # Errors
+/// The init function has not run.
+pub fn interface_changed(control: &mut Control<'_>, event: InterfaceEvent) -> Result<(), Failure> {
     control.resource::<Addresses>()?.interface_changed(control, &event);
     Ok(())
 }

@@ -12,6 +12,7 @@ mod forwarding_init;
 pub mod icmp4;
 pub mod icmp6;
 pub mod icmp_field;
+mod interface_event;
 pub mod ip4_check;
 pub mod ip4_input;
 pub mod ip4_lookup;

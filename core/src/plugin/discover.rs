@@ -56,7 +56,7 @@ pub enum DiscoverError {
         /// The directory.
         path: PathBuf,
         /// Why.
-        refusal: Refusal,
+        refusal: Box<Refusal>,
     },
     /// A required plugin is not in the directory.
     #[error("the required plugin `{name}` is not in {}{}", path.display(), hint(suggestion))]
@@ -181,7 +181,7 @@ fn files(policy: &PluginPolicy) -> Result<Vec<PathBuf>, DiscoverError> {
     let entries = std::fs::read_dir(path).map_err(unreadable)?;
     if rustix::process::geteuid().is_root() {
         refuse_open_to_all("directory", path, &metadata)
-            .map_err(|refusal| DiscoverError::Unsafe { path: path.clone(), refusal })?;
+            .map_err(|refusal| DiscoverError::Unsafe { path: path.clone(), refusal: Box::new(refusal) })?;
     }
     let mut files = Vec::new();
     for entry in entries {

@@ -62,7 +62,6 @@ mod tests {
             (0x4000, 1, false),
             (0x5fff, 1, true),
             (0x6000, 1, false),
-            (0x6000, 0, false),
             (0x5000, usize::MAX, false),
         ];
         for (address, length, readable) in cases {

@@ -14,7 +14,6 @@ use crate::net::addresses::Addresses;
 use crate::net::local::OwnTable;
 
 init! { "neighbor", start, runs_after: ["forwarding", "local"] }
-on_event! { "interface", interface_event }
 
 /// The longest sleep: no deadline is set less than this ahead, so that none passes unseen (the shortest is the time
 /// between two solicitations).
@@ -42,7 +41,11 @@ fn start(control: &mut Control<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-fn interface_event(control: &mut Control<'_>, event: InterfaceEvent) -> Result<(), Failure> {
+/// Hears what has become of an interface.
+///
+/// # Errors
+/// The init function has not run, or the configuration of neighbours is wrong.
+pub fn interface_event(control: &mut Control<'_>, event: InterfaceEvent) -> Result<(), Failure> {
     // Interfaces that come before the table was made are in it from the start.
     let Ok(neighbors) = control.resource::<Neighbors>() else { return Ok(()) };
     let InterfaceEvent { change, interface: info } = event;

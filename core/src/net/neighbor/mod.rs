@@ -24,6 +24,7 @@ mod unresolved;
 pub use arp_input::ArpInput;
 pub use config::{StaticNeighbor, StaticNeighbors};
 pub use entry::{Entry, NeighborKey, NeighborState};
+pub(super) use init::interface_event;
 pub use ip4_neighbor::Ip4Neighbor;
 pub use ip6_neighbor::Ip6Neighbor;
 pub use nd_input::NdInput;
