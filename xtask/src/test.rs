@@ -13,7 +13,7 @@ use crate::supervise::{Outcome, Supervisor};
 use crate::{build, fuzz};
 
 /// Where the lock-free pieces live; each package must have a model.
-const LOOM_PACKAGES: &[&str] = &["raddle-plugin-api", "raddle"];
+const LOOM_PACKAGES: &[&str] = &["raddle"];
 
 /// What the names (with their modules) of all models contain.
 const LOOM_FILTER: &str = "loom";
