@@ -41,6 +41,15 @@ pub fn total_errors(daemon: &Daemon<'_>) -> Result<u64> {
     Ok(errors(daemon)?.iter().map(|error| error.count).sum())
 }
 
+/// Packet buffers that neither the pool nor a thread's cache has: those of packets under way.
+///
+/// # Errors
+/// When the command fails or its data has another shape.
+pub fn buffers_in_use(daemon: &Daemon<'_>) -> Result<u64> {
+    let data = daemon.ctl_json("show buffers")?;
+    data["in-use"].as_u64().ok_or_else(|| anyhow!("no number \"in-use\" in {data}"))
+}
+
 /// One row of `show interface`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InterfaceRow {

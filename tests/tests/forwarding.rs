@@ -2,10 +2,13 @@
 
 use std::fs;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use raddle_tests::iperf::Direction;
+use raddle_tests::observe::buffers_in_use;
 use raddle_tests::ping::ping_with;
+use raddle_tests::wait::wait_for;
 use raddle_tests::{
     Daemon, DaemonConfig, Host, HostSpec, IperfServer, Judge, Need, Topology, WebServer, fetch, iperf, ping,
     requirement,
@@ -88,6 +91,10 @@ fn bulk_tcp_flows_both_ways_with_offloads_on_and_any_number_of_workers() -> Resu
                 assert!(sum.len_bytes > 5_000_000, "{}: {sum:?}", context());
             }
         }
+        wait_for("all buffers to be back", Duration::from_secs(30), || {
+            Ok((buffers_in_use(&daemon)? == 0).then_some(()))
+        })
+        .with_context(|| format!("{workers} workers: {}", daemon.ctl("show buffers").unwrap_or_default()))?;
         daemon.stop()?;
     }
     Ok(())

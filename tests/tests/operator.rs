@@ -15,8 +15,9 @@ use rustix::process::Signal;
 
 const NEEDS: &[Need] = &[Need::Raddle];
 
-/// Exit codes of the program.
+/// Exit codes of the program, as the operator guide has them.
 const BAD_CONFIG: i32 = 2;
+const BAD_USAGE: i32 = 2;
 const COMMAND_FAILED: i32 = 1;
 const UNREACHABLE: i32 = 4;
 
@@ -162,15 +163,15 @@ fn command_line_tells_failure_from_absence() -> Result<()> {
     }
     let namespace = Namespace::create("ctl")?;
     let daemon = Daemon::start(&namespace, &DaemonConfig::new())?;
-    for (command, words) in [
-        ("show interfce", &["interface"][..]),
-        ("trace add", &["trace add"]),
-        ("trace add no-such-node 1", &["no-such-node"]),
-        ("set interface state nowhere up", &["nowhere"]),
-        ("route add 10.0.0.0/8 via 10.0.0.300", &["10.0.0.300"]),
+    for (command, code, words) in [
+        ("show interfce", BAD_USAGE, &["interface"][..]),
+        ("trace add", BAD_USAGE, &["trace add"]),
+        ("trace add no-such-node 1", COMMAND_FAILED, &["no-such-node"]),
+        ("set interface state nowhere up", COMMAND_FAILED, &["nowhere"]),
+        ("route add 10.0.0.0/8 via 10.0.0.300", BAD_USAGE, &["10.0.0.300"]),
     ] {
         let failed = daemon.try_ctl(command)?;
-        assert_eq!(failed.code, Some(COMMAND_FAILED), "{command}: {failed:?}");
+        assert_eq!(failed.code, Some(code), "{command}: {failed:?}");
         for word in words {
             assert!(failed.stderr.contains(word), "{command}: no {word} in {failed:?}");
         }

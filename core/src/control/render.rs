@@ -9,11 +9,13 @@ use serde_json::{Map, Value};
 /// Columns between two columns of a table.
 const GAP: &str = "  ";
 
-/// Renders `data`, without a newline at the end; empty for `null`, empty arrays and empty objects.
+/// Renders `data`, without a newline at the end; `none` for an empty array, empty for `null`
+/// and empty objects.
 pub fn text(data: &Value) -> String {
     let mut out = String::new();
     match data {
         Value::Object(object) => write_object(object, 0, &mut out),
+        Value::Array(items) if items.is_empty() => out.push_str("none"),
         Value::Array(items) => write_array(items, 0, &mut out),
         scalar => push_lines(&scalar_text(scalar), 0, &mut out),
     }
@@ -226,7 +228,7 @@ mod tests {
         for (data, expected) in [
             (json!("done"), "done"),
             (json!(3), "3"),
-            (json!([]), ""),
+            (json!([]), "none"),
             (json!({}), ""),
             (json!(["a", 1]), "a\n1"),
         ] {

@@ -53,12 +53,14 @@ pub fn bring_in(engine: &Engine, policy: &PluginPolicy) -> Result<(), String> {
 /// # Errors
 /// Why it is refused; everything else goes on as it was.
 pub fn load(engine: &Engine, path: &Path) -> Result<String, Failure> {
-    let plugin = crate::plugin::load(path)?;
+    let refused =
+        |refusal: &dyn std::fmt::Display| failure!("plugin {} is refused: {refusal}", path.display());
+    let plugin = crate::plugin::load(path).map_err(|refusal| refused(&refusal))?;
     let parts = parts(&plugin);
     let name = parts.name.clone();
     match engine.add_images(vec![parts]).pop() {
         Some((_, Ok(()))) => Ok(name),
-        Some((_, Err(failure))) => Err(failure!("plugin `{name}` is refused: {failure}")),
+        Some((_, Err(failure))) => Err(refused(&failure)),
         None => Err(Failure::new("the plugin went nowhere")),
     }
 }

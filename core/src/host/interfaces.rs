@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use raddle_plugin_api::abi::InterfaceFlags;
-use raddle_plugin_api::driver::{Change, Request};
+use raddle_plugin_api::driver::{Change, Properties, Request};
 use raddle_plugin_api::wire::MacAddress;
 use raddle_plugin_api::{Failure, InterfaceChange, InterfaceEvent, InterfaceIndex, bail, failure};
 use serde::{Deserialize, Serialize};
@@ -122,6 +122,9 @@ impl Engine {
             .enter(driver.owner, || driver.open(&asked, &options))
             .map_err(|failure| failure.context(format_args!("interface `{}`", request.name)))?;
         let properties = device.properties()?;
+        if let Some(fault) = &properties.fault {
+            tracing::warn!(interface = request.name, "{fault}");
+        }
         let interface = Interface {
             name: request.name,
             driver: request.driver,
@@ -346,10 +349,11 @@ impl Engine {
 
     /// Takes the device's queues and puts them into the threads.
     fn place_queues(&self, index: u32) {
-        let (queues, driver, mode) = {
+        let (queues, driver, mode, is_faulty) = {
             let interfaces = self.interfaces.borrow();
             let Some(interface) = interfaces.get(index) else { return };
-            (interface.properties.rx_queues, interface.driver.clone(), interface.rx_mode)
+            let Properties { rx_queues, fault, .. } = &interface.properties;
+            (*rx_queues, interface.driver.clone(), interface.rx_mode, fault.is_some())
         };
         let Ok(driver) = self.driver(&driver) else { return };
         let threads = self.threads.borrow().count();
@@ -388,6 +392,8 @@ impl Engine {
             for (thread, queue) in tx.into_iter().enumerate() {
                 match queue {
                     Ok(queue) => drop(held.thread(thread).set_tx(index, Some(TxSlot { queue }))),
+                    // What is wrong with the device has been said.
+                    Err(_) if is_faulty => {}
                     Err(failure) => tracing::warn!(interface = index, thread, "no transmit queue: {failure}"),
                 }
             }

@@ -18,14 +18,15 @@ struct Create {
     option: Vec<String>,
 }
 
-/// The interface that was made; as text nothing, as of all commands that change something.
+/// The interface that was made; as text only what is wrong with it.
 #[derive(Serialize)]
 #[serde(transparent)]
 struct Created(InterfaceInfo);
 
 impl Output for Created {
     fn text(&self) -> Option<String> {
-        Some(String::new())
+        let fault = |fault: &String| format!("interface `{}` is made, and waits: {fault}", self.0.name);
+        Some(self.0.fault.as_ref().map(fault).unwrap_or_default())
     }
 }
 

@@ -1,4 +1,4 @@
-//! `show plugins`, `show version`.
+//! `show plugins`, `plugin load`, `show version`.
 
 use std::fmt::Write;
 
@@ -58,6 +58,32 @@ fn show(control: &mut Control<'_>, arguments: Show) -> Result<Shown<Vec<PluginRe
 }
 
 command! { "show plugins [verbose]", "shows the plugins; `verbose`: with their files, nodes and features", show }
+
+#[derive(Deserialize)]
+struct Load {
+    path: String,
+}
+
+/// A plugin that was loaded.
+#[derive(Serialize)]
+struct LoadedPlugin {
+    plugin: String,
+}
+
+impl Output for LoadedPlugin {
+    fn text(&self) -> Option<String> {
+        Some(format!("plugin `{}` is active", self.plugin))
+    }
+}
+
+fn load(control: &mut Control<'_>, arguments: Load) -> Result<LoadedPlugin, Failure> {
+    Ok(LoadedPlugin { plugin: control.call("plugin.load", &arguments.path)? })
+}
+
+command! {
+    "plugin load <path:path>",
+    "loads a plugin from a file where raddle runs, while traffic flows", load
+}
 
 /// What is running.
 #[derive(Serialize)]

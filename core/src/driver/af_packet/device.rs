@@ -131,7 +131,11 @@ impl AfPacketDevice {
             found_mtu: None,
             counts: Arc::default(),
         };
-        device.attach()?;
+        // A link that comes later is taken up then, as one that comes back is.
+        match device.attach() {
+            Err(error @ AttachError::Missing { .. }) => device.fault = Some(error.to_string()),
+            attached => attached?,
+        }
         Ok(device)
     }
 
@@ -143,10 +147,7 @@ impl AfPacketDevice {
     /// Opens the sockets of the link that has the device's name now.
     fn attach(&mut self) -> Result<(), AttachError> {
         let name = self.options.device.clone();
-        let Some(mut link) = self.links.find(&name)? else {
-            let near = self.links.near(&name);
-            return Err(AttachError::Missing { device: name, near });
-        };
+        let Some(mut link) = self.links.find(&name)? else { return Err(self.missing()) };
         if link.mac.is_none() {
             return Err(AttachError::NotEthernet(name));
         }
@@ -182,6 +183,11 @@ impl AfPacketDevice {
         self.follow_promiscuous()?;
         self.generation += 1;
         Ok(())
+    }
+
+    fn missing(&mut self) -> AttachError {
+        let device = self.options.device.clone();
+        AttachError::Missing { near: self.links.near(&device), device }
     }
 
     fn open_rx(&self, link: &Link) -> Result<(Arc<PacketSocket>, AfPacketRx), AttachError> {
@@ -234,7 +240,10 @@ impl AfPacketDevice {
                 self.brought_up = false;
                 self.found_mtu = None;
             }
-            return Err(AttachError::Gone(self.options.device.clone()));
+            return Err(match self.generation {
+                0 => self.missing(),
+                _ => AttachError::Gone(self.options.device.clone()),
+            });
         };
         match &mut self.attached {
             Some(attached)
@@ -354,7 +363,7 @@ impl Device for AfPacketDevice {
 
     fn tx_queue(&mut self, _: u32) -> Result<Self::Tx, Failure> {
         let Some(attached) = &self.attached else {
-            bail!("the host's interface {} went away", self.options.device);
+            bail!("the host's interface {} is not there", self.options.device);
         };
         Ok(self.open_tx(&attached.link)?)
     }

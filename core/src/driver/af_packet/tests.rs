@@ -332,11 +332,30 @@ fn devices_that_cannot_be_opened_are_named() {
         return needs_root("packet sockets");
     }
     let host = TestHost::new();
-    let error = |device| host.open::<AfPacket>("test", options(device)).err().unwrap().to_string();
-    assert_eq!(error("lo1"), "the host has no interface lo1, did you mean lo?");
     let wrong = Options { queues: 0, ..options("lo") };
     let message = host.open::<AfPacket>("test", wrong).err().unwrap().to_string();
     assert_eq!(message, "queues = 0 is out of range, it can be 1 to 64");
+}
+
+#[test]
+fn device_that_is_missing_is_named_and_used_once_it_is_there() {
+    if !is_root() {
+        return needs_root("veth");
+    }
+    let host = TestHost::new();
+    let mut device = host.open::<AfPacket>("test", options("lo1")).unwrap();
+    let missing = device.properties();
+    assert_eq!(missing.fault.as_deref(), Some("the host has no interface lo1, did you mean lo?"));
+    assert!(!missing.link_up && device.rx_queue(0).is_none() && device.tx_queue(0).is_err());
+    let pair = VethPair::new();
+    ip(&format!("link set {} down", pair.left));
+    ip(&format!("link set {} name lo1", pair.left));
+    device.change(Change::Up(true)).unwrap();
+    let found = device.properties();
+    ip("link set lo1 down");
+    ip(&format!("link set lo1 name {}", pair.left));
+    assert_eq!((found.fault, found.generation), (None, missing.generation + 1));
+    assert!(found.mac.is_some() && device.rx_queue(0).is_some());
 }
 
 #[test]
