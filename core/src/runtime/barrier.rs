@@ -1,16 +1,18 @@
 //! Where workers stand while the main thread changes what they read plainly, and how it knows that they have passed.
 //!
-//! Each worker has one word, its gate. It is odd while the worker is in a pass of its loop and even while it stands or
-//! sleeps; it grows with every pass. Two things are read off the gates:
+//! One word asks all workers: its lowest bit says "stand", the others count the questions "have you passed?". Each
+//! worker has a cache line of its own with two words: its gate, odd while it runs and even while it stands or sleeps,
+//! and the last question that it has seen. Two things are read off them:
 //!
-//! - **The barrier is held** when the request is set and every gate is even. A worker that leaves an even gate (after
-//!   standing or sleeping) makes it odd, fences, and looks at the request; the main thread sets the request, fences,
-//!   and looks at the gates. One of the two sees the other (Dekker), so no worker runs on unseen.
-//! - **A quiescent point has passed** since a snapshot when every gate was even then, or has become even or grown by
-//!   two passes since. Two, because on its way from pass to pass a worker does not fence: a load of the next pass may
-//!   overtake the store that ends this one, but not the store that ends the next.
+//! - **The barrier is held** when the question says "stand" and every gate is even. A worker that leaves an even gate
+//!   makes it odd, fences, and looks at the question; the main thread asks, fences, and looks at the gates. One of the
+//!   two sees the other (Dekker), so no worker runs on unseen.
+//! - **A quiescent point has passed** since a question when every worker has seen it, or was quiet when it was asked,
+//!   or has been since. Seeing it is an acquire of what was published before it was asked, so that a worker that
+//!   answers finds nothing older in the passes that follow; its answer is a release of the passes before. A worker that
+//!   was quiet fences when it enters, and so finds the same.
 //!
-//! Workers that run on never execute a fence or an atomic read-modify-write here: a pass costs one store and one load.
+//! A pass of a worker that is asked nothing costs one load of a line that all share: no store, no fence.
 
 use std::time::Duration;
 
@@ -19,40 +21,52 @@ use super::sync::{AtomicU32, AtomicU64, Ordering, fence, spin, wait_while, wake_
 /// Turns of a loop before the waiting side goes to sleep.
 const SPINS: u32 = if cfg!(loom) { 1 } else { 2000 };
 
-/// A worker's word, on a cache line pair of its own.
+/// The bit of the question that has the workers stand.
+const STAND: u32 = 1;
+/// From one question to the next.
+const NEXT: u32 = 2;
+
+/// A worker's words, on a cache line pair of their own.
 #[repr(align(128))]
-struct Gate(AtomicU64);
+struct Gate {
+    /// Odd while the worker runs; it changes only when the worker enters or leaves.
+    state: AtomicU64,
+    /// The last question that it has seen, without the bit to stand.
+    seen: AtomicU32,
+}
 
 /// The barrier between the main thread and its workers.
 pub struct Barrier {
-    /// 1 while the workers must stand.
-    request: AtomicU32,
+    question: AtomicU32,
     /// Counts workers that came to stand: what the main thread sleeps on.
     arrivals: AtomicU32,
     gates: Box<[Gate]>,
 }
 
-/// What the gates were.
+/// A question, and how the gates were when it was asked.
 #[derive(Clone, Debug, Default)]
-pub struct Snapshot(Vec<u64>);
+pub struct Snapshot {
+    question: u32,
+    gates: Vec<u64>,
+}
 
 impl Barrier {
     /// A barrier for `workers` workers, which all stand until they first [`enter`](Barrier::enter).
     pub fn new(workers: usize) -> Self {
-        let gates = (0..workers).map(|_| Gate(AtomicU64::new(0))).collect();
-        Self { request: AtomicU32::new(0), arrivals: AtomicU32::new(0), gates }
+        let gate = |_| Gate { state: AtomicU64::new(0), seen: AtomicU32::new(0) };
+        let gates = (0..workers).map(gate).collect();
+        Self { question: AtomicU32::new(0), arrivals: AtomicU32::new(0), gates }
     }
 
     /// Worker: starts to run, after standing or sleeping; returns when it may.
     pub fn enter(&self, worker: usize) {
-        let gate = &self.gates[worker].0;
+        let gate = &self.gates[worker].state;
         loop {
             // Released, so that whoever sees this value sees that the passes before it are over.
             gate.store(gate.load(Ordering::Relaxed) + 1, Ordering::Release);
             fence(Ordering::SeqCst);
-            if self.request.load(Ordering::Relaxed) == 0 {
-                // What the main thread changed under the barrier is seen from here on.
-                fence(Ordering::Acquire);
+            // Acquired: what the main thread changed under the barrier is seen from here on.
+            if self.question.load(Ordering::Acquire) & STAND == 0 {
                 return;
             }
             self.leave(worker);
@@ -62,21 +76,28 @@ impl Barrier {
 
     /// Worker: stops running, to stand or to sleep.
     pub fn leave(&self, worker: usize) {
-        let gate = &self.gates[worker].0;
+        let gate = &self.gates[worker].state;
         gate.store(gate.load(Ordering::Relaxed) + 1, Ordering::Release);
         fence(Ordering::SeqCst);
-        if self.request.load(Ordering::Relaxed) != 0 {
+        if self.question.load(Ordering::Relaxed) & STAND != 0 {
             self.arrivals.fetch_add(1, Ordering::Release);
             wake_all(&self.arrivals);
         }
     }
 
-    /// Worker: ends one pass and begins the next; stands in between if it must.
+    /// Worker: ends one pass and begins the next; answers in between what it is asked, and stands if it must.
     #[inline]
     pub fn pass(&self, worker: usize) {
-        let gate = &self.gates[worker].0;
-        gate.store(gate.load(Ordering::Relaxed) + 2, Ordering::Release);
-        if self.request.load(Ordering::Relaxed) != 0 {
+        let asked = self.question.load(Ordering::Acquire);
+        if asked != self.gates[worker].seen.load(Ordering::Relaxed) {
+            self.answer(worker, asked);
+        }
+    }
+
+    #[cold]
+    fn answer(&self, worker: usize, asked: u32) {
+        self.gates[worker].seen.store(asked & !STAND, Ordering::Release);
+        if asked & STAND != 0 {
             self.leave(worker);
             self.enter(worker);
         }
@@ -85,12 +106,16 @@ impl Barrier {
     #[cold]
     fn wait_for_release(&self) {
         let mut turns = 0;
-        while self.request.load(Ordering::Acquire) != 0 {
+        loop {
+            let asked = self.question.load(Ordering::Acquire);
+            if asked & STAND == 0 {
+                return;
+            }
             turns += 1;
             if turns < SPINS {
                 spin();
             } else {
-                wait_while(&self.request, 1);
+                wait_while(&self.question, asked);
             }
         }
     }
@@ -98,13 +123,14 @@ impl Barrier {
     /// Main thread: has the workers stand, and waits until they do. `late` is asked now and then, with the worker that
     /// is waited for, whether to say something.
     pub fn acquire(&self, mut late: impl FnMut(usize)) {
-        self.request.store(1, Ordering::Relaxed);
+        // Only the main thread writes the question.
+        self.question.store(self.question.load(Ordering::Relaxed) | STAND, Ordering::Release);
         fence(Ordering::SeqCst);
         for (worker, gate) in self.gates.iter().enumerate() {
             let mut turns = 0;
             loop {
                 let arrivals = self.arrivals.load(Ordering::Acquire);
-                if gate.0.load(Ordering::Acquire) % 2 == 0 {
+                if gate.state.load(Ordering::Acquire) % 2 == 0 {
                     break;
                 }
                 turns += 1;
@@ -120,32 +146,32 @@ impl Barrier {
 
     /// Main thread: lets the workers go on.
     pub fn release(&self) {
-        self.request.store(0, Ordering::Release);
-        wake_all(&self.request);
+        self.question.store(self.question.load(Ordering::Relaxed) & !STAND, Ordering::Release);
+        wake_all(&self.question);
     }
 
-    /// Main thread: what the gates are now.
+    /// Main thread: asks the workers whether they have passed a quiescent point.
     pub fn snapshot(&self) -> Snapshot {
+        let asked = self.question.load(Ordering::Relaxed).wrapping_add(NEXT);
+        self.question.store(asked, Ordering::Release);
         fence(Ordering::SeqCst);
-        Snapshot(self.gates.iter().map(|gate| gate.0.load(Ordering::Acquire)).collect())
+        let gates = self.gates.iter().map(|gate| gate.state.load(Ordering::Acquire)).collect();
+        Snapshot { question: asked & !STAND, gates }
     }
 
     /// Main thread: whether every worker has passed a quiescent point since `snapshot`, so that nothing that was out of
     /// its reach then is in its hands now.
     pub fn has_passed(&self, snapshot: &Snapshot) -> bool {
-        let passed = self.gates.iter().zip(&snapshot.0).all(|(gate, &then)| {
-            let now = gate.0.load(Ordering::Acquire);
-            then.is_multiple_of(2) || (now.is_multiple_of(2) && now != then) || now >= then + 4
-        });
-        if passed {
-            fence(Ordering::SeqCst);
-        }
-        passed
+        self.gates.iter().zip(&snapshot.gates).all(|(gate, &then)| {
+            then.is_multiple_of(2)
+                || gate.state.load(Ordering::Acquire) != then
+                || gate.seen.load(Ordering::Acquire).wrapping_sub(snapshot.question) < u32::MAX / 2
+        })
     }
 
-    /// Which workers are asleep or stand.
+    /// Whether a worker is asleep or stands.
     pub fn is_quiet(&self, worker: usize) -> bool {
-        self.gates[worker].0.load(Ordering::Relaxed).is_multiple_of(2)
+        self.gates[worker].state.load(Ordering::Relaxed).is_multiple_of(2)
     }
 }
 
@@ -231,12 +257,11 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_is_passed_after_two_passes_or_a_sleep() {
+    fn a_snapshot_is_passed_after_a_pass_or_a_sleep() {
         let barrier = Barrier::new(1);
         barrier.enter(0);
-        let snapshot = barrier.snapshot();
-        assert!(!barrier.has_passed(&snapshot));
         barrier.pass(0);
+        let snapshot = barrier.snapshot();
         assert!(!barrier.has_passed(&snapshot));
         barrier.pass(0);
         assert!(barrier.has_passed(&snapshot));
