@@ -47,7 +47,8 @@ impl Barrier {
     pub fn enter(&self, worker: usize) {
         let gate = &self.gates[worker].0;
         loop {
-            gate.store(gate.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+            // Released, so that whoever sees this value sees that the passes before it are over.
+            gate.store(gate.load(Ordering::Relaxed) + 1, Ordering::Release);
             fence(Ordering::SeqCst);
             if self.request.load(Ordering::Relaxed) == 0 {
                 // What the main thread changed under the barrier is seen from here on.
@@ -126,7 +127,7 @@ impl Barrier {
     /// Main thread: what the gates are now.
     pub fn snapshot(&self) -> Snapshot {
         fence(Ordering::SeqCst);
-        Snapshot(self.gates.iter().map(|gate| gate.0.load(Ordering::Relaxed)).collect())
+        Snapshot(self.gates.iter().map(|gate| gate.0.load(Ordering::Acquire)).collect())
     }
 
     /// Main thread: whether every worker has passed a quiescent point since `snapshot`, so that nothing that was out of
