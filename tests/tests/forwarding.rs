@@ -18,6 +18,9 @@ use serde_json::{Value, json};
 /// Zero workers: the main thread does it all.
 const WORKERS: [u32; 3] = [0, 1, 2];
 
+/// Buffers that a receive queue keeps at hand once it has seen a GSO packet: room for one of 64 KiB.
+const KEPT_PER_QUEUE: u64 = 33;
+
 fn addresses(host: &Host) -> [IpAddr; 2] {
     [host.spec.ipv4.into(), host.spec.ipv6.into()]
 }
@@ -92,7 +95,7 @@ fn bulk_tcp_flows_both_ways_with_offloads_on_and_any_number_of_workers() -> Resu
             }
         }
         wait_for("all buffers to be back", Duration::from_secs(30), || {
-            Ok((buffers_in_use(&daemon)? == 0).then_some(()))
+            Ok((buffers_in_use(&daemon)? <= 2 * KEPT_PER_QUEUE).then_some(()))
         })
         .with_context(|| format!("{workers} workers: {}", daemon.ctl("show buffers").unwrap_or_default()))?;
         daemon.stop()?;
