@@ -28,7 +28,8 @@ fn interfaces_are_made_changed_shown_and_deleted() {
             (&made["name"], &made["admin-up"], &made["mtu"]),
             (&json!("lan"), &json!(false), &json!(2000))
         );
-        assert_eq!(session.text("interface create wan driver test up mac 02:00:00:00:99:01 link off"), "");
+        let text = session.text("interface create wan driver test up mac 02:00:00:00:99:01 link off");
+        assert_eq!(text, "interface `wan` is made, and waits: no cable; []");
         let rows = session.data("show interface");
         assert_eq!((&rows[0]["state"], &rows[1]["state"]), (&json!("admin-down"), &json!("down")));
         assert!(
