@@ -132,6 +132,25 @@ pub enum AdjacencyKind {
     Watched = 11,
 }
 
+impl std::fmt::Display for AdjacencyKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Drop => "drop",
+            Self::NoRoute => "no-route",
+            Self::Blackhole => "blackhole",
+            Self::Unreachable => "unreachable",
+            Self::Prohibit => "prohibit",
+            Self::Local => "local",
+            Self::Punt => "punt",
+            Self::LinkLocal => "link-local",
+            Self::Glean => "glean",
+            Self::Incomplete => "incomplete",
+            Self::Rewrite => "rewrite",
+            Self::Watched => "watched",
+        })
+    }
+}
+
 impl AdjacencyKind {
     #[inline(always)]
     const fn from_bits(bits: u64) -> Self {

@@ -60,7 +60,7 @@ impl fmt::Display for Ip6Trace {
             None => f.write_str("no header")?,
         }
         match &self.adjacency {
-            Some((index, kind)) => write!(f, ", adjacency {} {kind:?}", index.0),
+            Some((index, kind)) => write!(f, ", adjacency {} {kind}", index.0),
             None => Ok(()),
         }
     }

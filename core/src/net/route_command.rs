@@ -161,7 +161,7 @@ impl CommandOutput for RouteDetail {
         let mut text = format!("{prefix} {source}: {route}\n  forwarding: {forwarding}\n");
         for share in &self.adjacencies {
             // Writing to a string does not fail.
-            let _ = write!(text, "  adjacency {} {:?}", share.adjacency.0, share.kind);
+            let _ = write!(text, "  adjacency {} {}", share.adjacency.0, share.kind);
             if let Some(next_hop) = share.next_hop {
                 let _ = write!(text, " {next_hop}");
             }
