@@ -5,8 +5,10 @@ mod owners;
 mod plugins;
 mod reload;
 mod run;
+mod running;
 
 pub use apply::apply;
 pub use owners::owners;
 pub use plugins::{bring_in, load, policy};
 pub use run::{Daemon, engine_config};
+pub use running::running;

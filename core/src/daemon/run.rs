@@ -74,6 +74,10 @@ fn run(document: &Document, config: &Config) -> Result<(), End> {
         let path: PathBuf = serde_json::from_value(arguments)?;
         Ok(super::plugins::load(engine, &path)?.into())
     });
+    let started = config.clone();
+    engine.add_method("config.show", move |engine, _| {
+        Ok(serde_json::json!({ "toml": super::running::running(engine, &started)?.to_toml()? }))
+    });
     let brought_in = bring_in(&engine, &policy(&config.plugins));
     if let Err(reason) = brought_in {
         server.stop();

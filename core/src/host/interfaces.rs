@@ -34,6 +34,17 @@ pub struct InterfaceRequest {
     pub options: Value,
 }
 
+/// What the operator asked of an interface.
+#[derive(Clone, Debug, Default)]
+pub struct Asked {
+    /// The MAC address, if he said one.
+    pub mac: Option<MacAddress>,
+    /// The MTU in bytes, if he said one.
+    pub mtu: Option<u32>,
+    /// The driver's keys.
+    pub options: Value,
+}
+
 /// An interface as `show interface` shows it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -133,6 +144,8 @@ impl Engine {
             properties,
             admin_up: false,
             options,
+            mac: request.mac,
+            mtu: request.mtu,
             rx_mode: RxMode::default(),
             placement: Vec::new(),
         };
@@ -196,6 +209,13 @@ impl Engine {
             }
         }
         self.with_device(index, |device| device.change(change))?;
+        if let Some(interface) = self.interfaces.borrow_mut().get_mut(index) {
+            match change {
+                Change::Mtu(mtu) => interface.mtu = Some(mtu),
+                Change::Mac(mac) => interface.mac = Some(mac),
+                Change::Up(_) | Change::Promiscuous(_) => {}
+            }
+        }
         if let Change::Promiscuous(on) = change {
             let interfaces = self.interfaces.borrow();
             let flags = &interfaces.row(index).flags;
@@ -207,6 +227,17 @@ impl Engine {
         }
         self.refresh_interface(index);
         Ok(())
+    }
+
+    /// What the operator asked of an interface that its state does not tell.
+    pub fn asked_of_interface(&self, index: u32) -> Asked {
+        let interfaces = self.interfaces.borrow();
+        let asked = |interface: &Interface| Asked {
+            mac: interface.mac,
+            mtu: interface.mtu,
+            options: interface.options.clone(),
+        };
+        interfaces.get(index).map(asked).unwrap_or_default()
     }
 
     /// Says how an interface's receive queues are looked after.

@@ -15,5 +15,5 @@ mod tests;
 
 pub use engine::{Answer, CommandEntry, Engine, EngineConfig, EngineError, Remote, Reply};
 pub use images::{Image, ImageParts, ImageState, registered};
-pub use interfaces::{InterfaceRequest, InterfaceState};
+pub use interfaces::{Asked, InterfaceRequest, InterfaceState};
 pub use inventory::{ArcEntry, NodeEntry};

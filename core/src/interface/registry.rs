@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use raddle_plugin_api::abi::{InterfaceFlags, InterfaceRow, MAX_INTERFACES};
 use raddle_plugin_api::driver::Properties;
+use raddle_plugin_api::wire::MacAddress;
 use raddle_plugin_api::{InterfaceIndex, InterfaceInfo};
 
 use super::Device;
@@ -51,6 +52,10 @@ pub struct Interface {
     pub admin_up: bool,
     /// The keys that its driver was given.
     pub options: serde_json::Value,
+    /// The MAC address that the operator asked for.
+    pub mac: Option<MacAddress>,
+    /// The MTU that the operator asked for, in bytes.
+    pub mtu: Option<u32>,
     /// How its receive queues are looked after.
     pub rx_mode: RxMode,
     /// Where its receive queues are: thread by queue.

@@ -1,5 +1,6 @@
 //! The core's own commands: thin functions over the methods of the control plane, and the text of what they return.
 
+mod config;
 mod create;
 mod driver_options;
 mod errors;
