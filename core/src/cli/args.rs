@@ -13,7 +13,8 @@ use clap::{Args, Parser, Subcommand};
     arg_required_else_help = true,
     subcommand_required = true,
     disable_help_subcommand = true,
-    after_help = "Exit codes: 0 success, 1 a command failed, 2 wrong usage or configuration, 4 daemon not reachable."
+    after_help = "Exit codes: 0 success, 1 a command failed, 2 wrong usage or configuration, 3 a required plugin is \
+                  missing or unusable, 4 daemon not reachable."
 )]
 pub(super) struct Arguments {
     #[command(subcommand)]

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use raddle_plugin_api::abi::{
-    ArcRegistration, CommandRegistration, ConfigRegistration, DriverRegistration, EventRegistration,
-    ExitRegistration, FeatureRegistration, HostTable, InitRegistration, NodeRegistration, PluginHeader,
-    Registrations, Sink, Slice, Status, Text, read_prefix, sink_into,
+    ArcRegistration, CommandRegistration, ConfigRegistration, DriverRegistration, FeatureRegistration,
+    HostTable, InitRegistration, NodeRegistration, PluginHeader, Registrations, Sink, Slice, Status, Text,
+    read_prefix, sink_into,
 };
 use raddle_plugin_api::{Failure, failure};
 
@@ -105,7 +105,7 @@ pub struct Image {
 }
 
 /// Elements of a registered slice, as far as both sides know them.
-fn elements<T: Copy>(slice: &Slice<T>) -> Vec<T> {
+pub(super) fn elements<T: Copy>(slice: &Slice<T>) -> Vec<T> {
     // SAFETY: an image's slices are alive as long as its code is mapped, which is for good; each element begins with
     // its size; what this generation of the ABI began with must be there.
     (0..slice.len())
@@ -119,7 +119,7 @@ pub fn registered<T: Copy>(slice: &Slice<T>, name: impl Fn(&T) -> Text) -> Vec<(
 }
 
 /// The text of a registration, which stays.
-fn text(text: Text) -> &'static str {
+pub(super) fn text(text: Text) -> &'static str {
     // SAFETY: registrations are static data of an image, which is mapped for good.
     unsafe { text.as_str() }.unwrap_or_default()
 }
@@ -481,110 +481,6 @@ impl Engine {
         self.commands_version.set(self.commands_version.get() + 1);
     }
 
-    /// Calls the functions that hear of events of `subject`.
-    pub fn emit<E: serde::Serialize>(&self, subject: &str, event: &E) {
-        let Ok(event) = serde_json::to_string(event) else { return };
-        let mut listeners = Vec::new();
-        for image in self.images.borrow().iter().filter(|image| image.state == ImageState::Active) {
-            for listener in elements::<EventRegistration>(&image.parts.registrations.events) {
-                if text(listener.subject) == subject {
-                    listeners.push((image.owner, image.parts.name.clone(), image.instance, listener));
-                }
-            }
-        }
-        for (owner, name, instance, listener) in listeners {
-            let (status, error) = self.enter(owner, || {
-                // SAFETY: as in `run_inits`; the text lives until the call returns.
-                sink_into(|sink| unsafe { (listener.run)(instance, Text::new(&event), sink) })
-            });
-            if status != Status::OK {
-                tracing::warn!(plugin = name, "an event function failed: {error}");
-            }
-        }
-    }
-
-    /// A node failed on some thread: its plugin is kept out of the packets' way.
-    pub(super) fn node_failed(&self, node: u16) {
-        let (owner, name) = {
-            let graph = self.graph.borrow();
-            let Some(info) = graph.nodes().get(usize::from(node)) else { return };
-            (info.owner, info.name.clone())
-        };
-        if owner == Owner::CORE {
-            if self.any.log_faults() {
-                tracing::error!(node = name, "a node of the core panicked; its packets were dropped");
-            }
-            return;
-        }
-        self.quarantine(owner, &format!("node `{name}` panicked"));
-    }
-
-    /// Keeps a plugin out of the packets' way: its features go off (those that fail closed drop), its nodes drop, its
-    /// queues are not polled, its tasks end.
-    pub fn quarantine(&self, owner: Owner, reason: &str) {
-        {
-            let mut images = self.images.borrow_mut();
-            let Some(image) = images.iter_mut().find(|image| image.owner == owner) else { return };
-            if image.state != ImageState::Active {
-                return;
-            }
-            tracing::error!(plugin = image.parts.name, reason, "the plugin is quarantined");
-            image.state = ImageState::Quarantined(reason.to_owned());
-        }
-        self.features.borrow().quarantine(owner, self.interfaces.borrow().rows());
-        let nodes: Vec<u16> = {
-            let graph = self.graph.borrow();
-            let own = graph.nodes().iter().enumerate().filter(|(_, node)| node.owner == owner && node.alive);
-            own.map(|(index, _)| index as u16).collect()
-        };
-        let mut old = Vec::new();
-        {
-            let mut threads = self.threads.borrow_mut();
-            let mut held = threads.hold("quarantine");
-            held.each(|thread| {
-                old.extend(nodes.iter().map(|&node| thread.replace_node(node, host_slot(node))));
-                for slot in thread.rx_mut().iter_mut().filter(|slot| nodes.contains(&slot.node)) {
-                    slot.enabled = false;
-                }
-            });
-        }
-        drop(old);
-        let tasks = self.executor.borrow_mut().cancel(owner);
-        drop(tasks);
-        self.commands.borrow_mut().retain(|command| command.owner != owner);
-        self.commands_version.set(self.commands_version.get() + 1);
-    }
-
-    /// Runs the exit functions, in reverse order of the images.
-    pub(super) fn run_exits(&self) {
-        let mut exits = Vec::new();
-        for image in self.images.borrow().iter().rev().filter(|image| image.state == ImageState::Active) {
-            for exit in elements::<ExitRegistration>(&image.parts.registrations.exits) {
-                exits.push((image.owner, image.instance, exit));
-            }
-        }
-        for (owner, instance, exit) in exits {
-            // SAFETY: as in `run_inits`.
-            let (status, error) =
-                self.enter(owner, || sink_into(|sink| unsafe { (exit.run)(instance, sink) }));
-            if status != Status::OK {
-                tracing::warn!(function = text(exit.name), "an exit function failed: {error}");
-            }
-        }
-    }
-
-    /// Drops all instances, when no thread and no task is left.
-    pub(super) fn drop_images(&self) {
-        let threads =
-            std::mem::replace(&mut *self.threads.borrow_mut(), crate::runtime::Threads::new(Vec::new()));
-        drop(threads);
-        let images = std::mem::take(&mut *self.images.borrow_mut());
-        for image in images.into_iter().rev().filter(|image| !image.instance.is_null()) {
-            // SAFETY: made by the image's `create`; nothing made of it is left.
-            unsafe { (image.parts.drop)(image.instance) };
-        }
-    }
-
     /// Remembers a file that was refused, for `show plugins`.
     pub fn note_refused(&self, path: &std::path::Path, reason: &str) {
         self.refused_files.borrow_mut().push((path.to_owned(), reason.to_owned()));
@@ -625,7 +521,7 @@ struct Entry {
 }
 
 /// What stands at an index whose node is the host's own, `drop`, or is not there.
-fn host_slot(index: u16) -> NodeSlot {
+pub(super) fn host_slot(index: u16) -> NodeSlot {
     let registration = if index == DROP_NODE { drop_node() } else { gone_node() };
     let info = crate::graph::NodeInfo {
         name: String::new(),

@@ -374,6 +374,10 @@ impl Engine {
     }
 
     fn emit_change(&self, index: u32, change: InterfaceChange) {
+        // At the end of all, nobody needs to find another way for what went through the interface.
+        if self.any.stop.load(Ordering::Acquire) {
+            return;
+        }
         let Some(interface) = self.interfaces.borrow().info(index) else { return };
         self.emit("interface", &InterfaceEvent { change, interface });
     }

@@ -6,6 +6,7 @@ mod figures;
 mod images;
 mod interfaces;
 mod inventory;
+mod life;
 mod main_loop;
 mod memory;
 pub mod methods;

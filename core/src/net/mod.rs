@@ -3,6 +3,7 @@
 mod address_command;
 pub mod addresses;
 pub mod adjacency;
+mod adjacency_kind;
 mod connected;
 pub mod ethernet;
 pub mod fib;
