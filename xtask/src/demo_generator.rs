@@ -12,6 +12,12 @@ use crate::demo_story::{heading, show};
 /// The configuration: streams of packets in place of hosts.
 const CONFIG: &str = "conf/demo-packet-generator.toml";
 
+/// What the demo adds to it, so that the plugin sees the packets.
+const PLUGIN: &str = "\n[flow-count]\ninterfaces = [\"left\"]\n";
+
+/// Packets that are waited for, so that there is something to show.
+const PACKETS: u64 = 500;
+
 /// The node at which the trace of a packet begins.
 const FIRST_NODE: &str = "packet-generator-input";
 
@@ -25,7 +31,8 @@ pub(crate) fn tell() -> Result<()> {
     println!("  graph, plugin included, from {CONFIG}:\n");
     let path = crate::cargo::root().join(CONFIG);
     let streams = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let config = DaemonConfig::new().plugins(&crate::build::plugins_directory(true)).with(&streams);
+    let config =
+        DaemonConfig::new().plugins(&crate::build::plugins_directory(true)).with(&streams).with(PLUGIN);
     let daemon = Daemon::start_here(&config)?;
     show(&fs::read_to_string(daemon.config_file())?);
 
@@ -38,6 +45,16 @@ pub(crate) fn tell() -> Result<()> {
         Ok(text.contains(FIRST_NODE).then_some(text))
     })?;
     show(&trace);
+    wait_for("packets to pass", Duration::from_secs(10), || {
+        let interfaces = daemon.ctl_json("show interface")?;
+        let seen = interfaces
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|row| row["rx-packets"].as_u64())
+            .sum::<u64>();
+        Ok((seen >= PACKETS).then_some(()))
+    })?;
     heading("What each node of the graph did: raddle ctl show runtime");
     show(&daemon.ctl("show runtime")?);
     heading("What the plugin saw: raddle ctl flow-count show");
