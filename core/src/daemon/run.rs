@@ -118,6 +118,7 @@ pub fn engine_config(document: &Document, config: &Config) -> EngineConfig {
             Hugepages::Never => HugePages::Never,
             Hugepages::Require => HugePages::Require,
         },
+        log_lines: config.log.rate_limit,
         config_text: document.text().to_owned(),
     }
 }

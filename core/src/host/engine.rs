@@ -31,6 +31,8 @@ pub struct EngineConfig {
     pub buffers: usize,
     /// Pages for them.
     pub hugepages: HugePages,
+    /// Log lines of plugins that are let through in a second; 0: all.
+    pub log_lines: u32,
     /// The configuration file, whole: plugins read their sections from it.
     pub config_text: String,
 }
@@ -38,7 +40,14 @@ pub struct EngineConfig {
 impl Default for EngineConfig {
     fn default() -> Self {
         let hugepages = HugePages::Auto;
-        Self { workers: Vec::new(), main_core: None, buffers: 16384, hugepages, config_text: String::new() }
+        Self {
+            workers: Vec::new(),
+            main_core: None,
+            buffers: 16384,
+            hugepages,
+            log_lines: 10,
+            config_text: String::new(),
+        }
     }
 }
 
@@ -172,7 +181,7 @@ impl Engine {
             main,
             wakes: Arc::clone(executor.wakes()),
             stop: AtomicBool::new(false),
-            log_limit: super::table::LogLimit::default(),
+            log_limit: super::table::LogLimit::new(config.log_lines),
         };
         let mut engine = Box::new(Self {
             any,

@@ -10,26 +10,28 @@ use serde_json::Value;
 use super::engine::{Answer, AnyThread, Engine};
 use crate::runtime::{self, Clock};
 
-/// Log lines of plugins that are let through in a second.
-const LOG_LINES_A_SECOND: u64 = 200;
-
 /// Lets so many log lines through in a second, and counts the others.
-#[derive(Default)]
 pub struct LogLimit {
+    /// Lines a second; 0 lets all through.
+    most: u64,
     second: AtomicU64,
     lines: AtomicU64,
 }
 
 impl LogLimit {
+    pub(super) fn new(most: u32) -> Self {
+        Self { most: most.into(), second: AtomicU64::new(0), lines: AtomicU64::new(0) }
+    }
+
     pub(super) fn lets_through(&self, now_ns: u64) -> bool {
         let second = now_ns / 1_000_000_000;
         if self.second.swap(second, Ordering::Relaxed) != second {
-            let suppressed = self.lines.swap(0, Ordering::Relaxed).saturating_sub(LOG_LINES_A_SECOND);
-            if suppressed > 0 {
+            let suppressed = self.lines.swap(0, Ordering::Relaxed).saturating_sub(self.most);
+            if self.most > 0 && suppressed > 0 {
                 tracing::warn!(suppressed, "log lines of plugins were left out");
             }
         }
-        self.lines.fetch_add(1, Ordering::Relaxed) < LOG_LINES_A_SECOND
+        self.lines.fetch_add(1, Ordering::Relaxed) < self.most || self.most == 0
     }
 }
 
@@ -223,4 +225,17 @@ unsafe extern "C" fn node(data: *mut c_void, name: Text) -> u32 {
     // SAFETY: as the ABI says.
     let (engine, name) = unsafe { (engine(data), text(name)) };
     engine.graph.borrow().find(name).map_or(u32::MAX, u32::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lets_so_many_lines_through_in_each_second() {
+        let limit = LogLimit::new(2);
+        let second = |at: u64| (0..3).filter(|_| limit.lets_through(at * 1_000_000_000)).count();
+        assert_eq!((second(7), second(8)), (2, 2));
+        assert!((0..100).all(|_| LogLimit::new(0).lets_through(1)));
+    }
 }
