@@ -59,7 +59,11 @@ fn main() {
 struct Counter(LeafIndex);
 
 impl Resolver for Counter {
-    fn create(&mut self, _: &Forwarding) -> Result<LeafIndex, Box<dyn std::error::Error + Send + Sync>> {
+    fn create(
+        &mut self,
+        _: &Forwarding,
+        _: Option<LeafIndex>,
+    ) -> Result<LeafIndex, Box<dyn std::error::Error + Send + Sync>> {
         self.0 += 1;
         Ok(self.0)
     }

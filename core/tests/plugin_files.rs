@@ -3,8 +3,19 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use raddle::plugin::{Description, DiscoverError, PluginPolicy, Refusal, check, discover, judge_bytes, load};
-use raddle_plugin_api::abi::LAYOUT_HASH;
+use raddle::plugin::{
+    Description, DiscoverError, Loaded, PluginPolicy, Refusal, Trust, discover, judge_bytes,
+    load as load_trusted,
+};
+use raddle_plugin_api::abi::{ABI_MAJOR, ABI_MINOR, LAYOUT_HASH};
+
+fn load(path: &Path) -> Result<Loaded, Refusal> {
+    load_trusted(path, &Trust::default())
+}
+
+fn check(path: &Path) -> Result<Description, Refusal> {
+    raddle::plugin::check(path, &Trust::default())
+}
 
 /// A directory with plugins that `cc` makes.
 struct Workshop {
@@ -30,12 +41,11 @@ impl Workshop {
         let path = self.path(file);
         let mut compiler = Command::new("cc");
         compiler
-            .args(["-std=gnu11", "-shared", "-fPIC", "-O1", "-o"])
+            .args(["-std=gnu11", "-shared", "-fPIC", "-O1", "-I"])
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugin-api/include"))
+            .arg("-o")
             .arg(&path)
             .arg(folder.join("plugin.c"));
-        if !definitions.iter().any(|definition| definition.starts_with("LAYOUT=")) {
-            compiler.arg(format!("-DLAYOUT=0x{LAYOUT_HASH:x}ull"));
-        }
         compiler.args(definitions.iter().map(|definition| format!("-D{definition}")));
         compiler.args(flags);
         let output = compiler.output().expect("a C compiler is needed: install gcc or clang");
@@ -109,26 +119,42 @@ fn what_is_wrong_with_the_header_is_told_before_any_code_runs() {
     let marked = shop.path("constructor-ran");
     let constructor = format!("CONSTRUCTOR_MARK=\"{}\"", marked.display());
     let other_layout = format!("LAYOUT=0x{:x}ull", LAYOUT_HASH ^ 1);
-    let cases: &[(&str, &str)] = &[
-        ("SYMBOL=OTHER", "it exports no symbol `RADDLE_PLUGIN`, so it is not a raddle plugin;"),
+    let here = format!("{ABI_MAJOR}.{ABI_MINOR}");
+    let newer = ABI_MINOR + 1;
+    let (built_newer, needs_newer) = (format!("ABI_MINOR={newer}"), format!("HOST_ABI=0x1{newer:04x}"));
+    let needs_this = format!("HOST_ABI=0x1{ABI_MINOR:04x}");
+    let too_new = |there: &str, needed: &str| {
+        format!(
+            "its ABI version is {there}, it needs {needed}, and this raddle speaks {here}: it is too new;"
+        )
+    };
+    let newer = format!("1.{newer}");
+    let cases: &[(&[&str], &str)] = &[
+        (&["SYMBOL=OTHER"], "it exports no symbol `RADDLE_PLUGIN`, so it is not a raddle plugin;"),
         (
-            "MAGIC={'r','a','d','d','l','e',0,9}",
+            &["MAGIC={'r','a','d','d','l','e',0,9}"],
             "its header starts with `raddle\\x00\\t`, not `raddle\\x00\\x01`,",
         ),
-        ("ABI_MAJOR=0", "its ABI version is 0.0 and this raddle speaks 1.0: it is too old;"),
-        ("ABI_MAJOR=2", "its ABI version is 2.0 and this raddle speaks 1.0: it is too new;"),
-        ("ABI_MINOR=1", "its ABI version is 1.1 and this raddle speaks 1.0: it is too new;"),
-        ("HEADER_SIZE=64", "its plugin header says 64 bytes and ABI 1.0 needs at least 120;"),
-        (&other_layout, "the layout of its packet structs is "),
-        ("PANICS_UNWIND=0", "it is built with panic=abort (panics-unwind is 0),"),
-        ("SHORT_HEADER", "its symbol `RADDLE_PLUGIN` is 24 bytes long, not a plugin header of 120 bytes;"),
-        ("CODE_HEADER", "its symbol `RADDLE_PLUGIN` is not data, not a plugin header of 120 bytes;"),
+        (&["ABI_MAJOR=0"], &format!("its ABI version is 0.0 and this raddle speaks {here}: it is too old;")),
+        (&["ABI_MAJOR=2"], &too_new("2.0", "2.0")),
+        (&["ABI_MAJOR=2", &needs_this], &too_new("2.0", &here)),
+        (&[&built_newer], &too_new(&newer, &newer)),
+        (&[&built_newer, &needs_newer], &too_new(&newer, &newer)),
+        (&[&needs_newer], &too_new("1.0", &newer)),
+        (&["HEADER_SIZE=64"], &format!("its plugin header says 64 bytes and ABI {here} needs at least 120;")),
+        (&[&other_layout], "the layout of its packet structs is "),
+        (&["PANICS_UNWIND=0"], "it is built with panic=abort (panics-unwind is 0),"),
+        (&["SHORT_HEADER"], "its symbol `RADDLE_PLUGIN` is 24 bytes long, not a plugin header of 120 bytes;"),
+        (&["CODE_HEADER"], "its symbol `RADDLE_PLUGIN` is not data, not a plugin header of 120 bytes;"),
     ];
-    for (definition, sentence) in cases {
-        let refusal = shop.refusal(&[definition, &constructor]).to_string();
-        assert!(refusal.starts_with(sentence), "{definition}: {refusal}");
-        assert!(!marked.exists(), "{definition}: a constructor ran");
+    for (definitions, sentence) in cases {
+        let definitions: Vec<&str> = definitions.iter().copied().chain([&*constructor]).collect();
+        let refusal = shop.refusal(&definitions).to_string();
+        assert!(refusal.starts_with(sentence), "{definitions:?}: {refusal}");
+        assert!(!marked.exists(), "{definitions:?}: a constructor ran");
     }
+    check(&shop.build("x.so", &[&built_newer, &needs_this]))
+        .expect("newer, but this raddle has all it needs");
     load(&shop.build("x.so", &[&constructor])).unwrap();
     assert!(marked.exists(), "the mark shows a constructor that runs");
 }
@@ -136,6 +162,8 @@ fn what_is_wrong_with_the_header_is_told_before_any_code_runs() {
 #[test]
 fn what_is_wrong_with_texts_and_registrations_is_told() {
     let shop = Workshop::new();
+    let node_too_short =
+        format!("its node 0 says 8 bytes and ABI {ABI_MAJOR}.{ABI_MINOR} needs at least 120;");
     let cases: &[(&str, &str)] = &[
         ("NAME=TEXT(\"Bent\")", "its name is `Bent`; a name is a word of lower-case letters"),
         ("NAME=TEXT(\"\")", "its name is ``; a name"),
@@ -145,7 +173,7 @@ fn what_is_wrong_with_texts_and_registrations_is_told() {
         ("VERSION=TEXT(\"1.2\")", "its version is `1.2`, which is no semantic version ("),
         ("SUMMARY={\"x\",5000}", "its length of the summary is 5000 and at most 4096 is allowed;"),
         ("CREATE=0", "its function `create` is null where a function is due;"),
-        ("NODE_SIZE=8", "its node 0 says 8 bytes and ABI 1.0 needs at least 120;"),
+        ("NODE_SIZE=8", &node_too_short),
         ("NODE_SIZE=4000", "its size of node 0 is 4000 and at most 120 is allowed;"),
         ("NODE_RUN=0", "its function `run` of node 0 is null where a function is due;"),
         ("NODE_KIND=7", "its kind of node `bent-node` is 7, and 0 (internal)"),
@@ -329,7 +357,7 @@ fn a_disabled_plugin_runs_no_code_and_is_known_by_its_own_name() {
     shop.build("y.so", &["NAME=TEXT(\"beta\")", "NEEDS=\"alpha\"", "NEEDS_VERSION=\"*\""]);
     let policy = PluginPolicy { disable: list(&["alpha", "betta"]), ..shop.policy() };
     let found = discover(&policy).unwrap();
-    assert_eq!(found.disabled, ["alpha"]);
+    assert_eq!(found.disabled, [("alpha".to_owned(), shop.path("x.so"))]);
     assert!(found.plugins.is_empty());
     assert!(found.refused[0].1.to_string().contains("left out by the configuration"));
     assert!(!marked.exists());
@@ -338,7 +366,7 @@ fn a_disabled_plugin_runs_no_code_and_is_known_by_its_own_name() {
         format!("`plugins.disable` names `betta`, which is not in {directory}; did you mean `beta`?");
     assert_eq!(found.warnings, [warning]);
     let policy = PluginPolicy { only: list(&["alpha"]), ..shop.policy() };
-    assert_eq!(discover(&policy).unwrap().disabled, ["beta"]);
+    assert_eq!(discover(&policy).unwrap().disabled[0].0, "beta");
     assert!(marked.exists());
 }
 
@@ -407,4 +435,23 @@ fn a_plugin_of_the_sdk_is_loaded() {
     assert_eq!(description.registered.features[0].arc, "ip4-unicast");
     let (_, name) = judge_bytes(&std::fs::read(&path).unwrap()).unwrap();
     assert_eq!(name, Some(description.name), "the name is read from the file");
+}
+
+#[test]
+fn the_same_file_takes_no_more_code_when_it_is_loaded_again_and_again() {
+    let shop = Workshop::new();
+    let marked = shop.path("constructor-ran");
+    let path = shop.build("again.so", &[&format!("CONSTRUCTOR_MARK=\"{}\"", marked.display())]);
+    let first = load(&path).unwrap();
+    let beside = load(&path).unwrap();
+    assert_ne!(first.header() as *const _, beside.header() as *const _, "two in use have code of their own");
+    assert!(first.mapped().0 <= std::ptr::from_ref(first.header()).addr());
+    let (one, other) = (std::ptr::from_ref(first.header()), std::ptr::from_ref(beside.header()));
+    drop((first, beside));
+    std::fs::remove_file(&marked).unwrap();
+    for _ in 0..10 {
+        let again = load(&path).unwrap();
+        assert!([one, other].contains(&std::ptr::from_ref(again.header())));
+    }
+    assert!(!marked.exists(), "constructors run once for each copy of the code");
 }

@@ -1,11 +1,15 @@
-//! Neighbour discovery: IPv6 header and message. The checksum and hop limit are made right, so that what is
-//! behind them is reached.
+//! Neighbour discovery: IPv6 header and message, options alone, and another router's advertisement as it is compared. The
+//! checksum and hop limit are made right, so that what is behind them is reached.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use raddle_plugin_api::wire::{Icmp6Header, Ip6Header, IpProtocol, NdMessage};
+use raddle::net::router_advertisement::{Heard, RouterAdvertisementConfig};
+use raddle_plugin_api::wire::{
+    Icmp6Header, Ip6Header, IpProtocol, NdMessage, NdOption, NdOptions, write_domain_name,
+};
 
 fuzz_target!(|data: &[u8]| {
+    read(NdOptions::new(data));
     let Some((ip, message)) = Ip6Header::parse(data) else { return };
     let _ = NdMessage::parse(ip, message);
 
@@ -20,5 +24,28 @@ fuzz_target!(|data: &[u8]| {
     if let Ok(message) = NdMessage::parse(&ip, &message) {
         assert!(message.options().clone().all(|option| option.is_ok()));
         let _ = message.options().source_link_layer();
+        let _ = message.options().nonce();
+        read(message.options().clone());
+        if let Some(heard) = Heard::of(ip.source(), &message) {
+            let _ = heard.contradictions(&RouterAdvertisementConfig::default(), &[], 1500);
+        }
     }
 });
+
+/// Takes everything out of the options that they have.
+fn read(options: NdOptions<'_>) {
+    for option in options.map_while(Result::ok) {
+        match option {
+            NdOption::Prefix(prefix) => drop(prefix.prefix()),
+            NdOption::DnsServers(servers) => assert!(servers.addresses().count() >= 1),
+            NdOption::SearchList(list) => {
+                for name in list.names() {
+                    assert!(name.len() < 255);
+                    let _ = write_domain_name(&name, &mut Vec::new());
+                }
+            }
+            NdOption::Pref64(pref64) => assert!(pref64.lifetime_seconds() % 8 == 0),
+            _ => {}
+        }
+    }
+}

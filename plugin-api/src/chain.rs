@@ -82,6 +82,74 @@ pub(crate) fn append_bytes(worker: &Worker<'_>, packet: &mut Packet<'_>, bytes: 
     }
 }
 
+/// A packet of one buffer and at most this many bytes is copied behind another rather than linked to it, in bytes: a chain
+/// of many small buffers costs its readers more than the copy.
+const COPY_BYTES: usize = 256;
+
+/// Puts `tail` behind `packet`: its buffers are linked to the chain, or its bytes copied into the room behind it. Gives
+/// `tail` back if the packet would get too many buffers. Neither packet is shared.
+pub(crate) fn append_packet(
+    worker: &Worker<'_>,
+    packet: &mut Packet<'_>,
+    tail: HeldPacket,
+) -> Result<(), HeldPacket> {
+    let context = worker.context();
+    let (first, more) = (packet.buffer_index(), tail.buffer_index());
+    // SAFETY: both chains belong to packets that the caller holds; each header is reached by one reference at a time.
+    let ((last, count), (_, more_count)) =
+        unsafe { (end_of_chain(context, first), end_of_chain(context, more)) };
+    // SAFETY: as above.
+    let (end, tail_flags, tail_trace, tail_length, tail_rest) = unsafe {
+        let (last, tail) = (&*buffer(context, last), &*buffer(context, more));
+        let end = last.current_data as isize + last.current_length as isize;
+        (end, tail.flags, tail.trace, tail.current_length, tail.rest_length)
+    };
+    let room = usize::try_from(BUFFER_DATA_BYTES as isize - end).unwrap_or(0);
+    let fits = tail_flags & BufferFlags::CHAINED == 0 && usize::from(tail_length) <= room;
+    if fits && (usize::from(tail_length) <= COPY_BYTES || count >= MAX_SEGMENTS / 2) {
+        let mut tail = tail;
+        append_bytes(worker, packet, worker.open(&mut tail).bytes());
+        worker.free(tail);
+    } else if count + more_count > MAX_SEGMENTS {
+        return Err(tail);
+    } else {
+        tail.into_index();
+        let is_chained = tail_flags & BufferFlags::CHAINED != 0;
+        let whole = u32::from(tail_length) + if is_chained { tail_rest } else { 0 };
+        // SAFETY: as above; the tail's buffers belong to the packet from here on, and it is no packet of its own.
+        unsafe {
+            let head = &mut *buffer(context, first);
+            let rest = if head.flags & BufferFlags::CHAINED != 0 { head.rest_length } else { 0 };
+            head.rest_length = rest + whole;
+            (*buffer(context, last)).next_buffer = more;
+            (*buffer(context, last)).flags |= BufferFlags::CHAINED;
+            (*buffer(context, more)).flags &= BufferFlags::CHAINED;
+        }
+    }
+    let head = packet.raw();
+    if tail_flags & BufferFlags::TRACED != 0 && head.flags & BufferFlags::TRACED == 0 {
+        head.flags |= BufferFlags::TRACED;
+        head.trace = tail_trace;
+    }
+    Ok(())
+}
+
+/// The last buffer of the chain that starts at `first`, and how many there are.
+///
+/// # Safety
+/// The chain belongs to a packet of the caller's, of `context`'s pool.
+unsafe fn end_of_chain(context: *mut crate::abi::WorkerContext, first: u32) -> (u32, usize) {
+    let (mut last, mut count) = (first, 1);
+    // SAFETY: as the caller vouches.
+    unsafe {
+        while (*buffer(context, last)).flags & BufferFlags::CHAINED != 0 && count <= MAX_SEGMENTS {
+            last = (*buffer(context, last)).next_buffer;
+            count += 1;
+        }
+    }
+    (last, count)
+}
+
 /// Calls `read` with the room of `chain`'s buffers as pieces, from the last one to the first: the whole data area of
 /// each, and before the first piece `front` bytes of its buffer's headroom. At most [`MAX_SEGMENTS`] buffers.
 pub(crate) fn read_into<E>(

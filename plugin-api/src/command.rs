@@ -19,6 +19,13 @@ pub trait Output: Serialize {
     fn text(&self) -> Option<String> {
         None
     }
+
+    /// The command that gives what follows, where this is a part of the answer only. The control socket runs it when this part
+    /// has been taken, so an answer of any size costs the main thread short turns and little memory. Parts that are lists
+    /// make one list.
+    fn rest(&self) -> Option<String> {
+        None
+    }
 }
 
 /// A command that has nothing to say when it succeeds.
@@ -59,10 +66,21 @@ impl<T: Serialize> Output for Data<T> {}
 #[doc(hidden)]
 pub const LAY_OUT: &str = "\u{0}";
 
+/// Stands between a command's text and the command that gives the rest.
+#[doc(hidden)]
+pub const CONTINUES: char = '\u{1}';
+
 fn answer<T: Output>(instance: &Instance, command: u64, outcome: Result<Result<T, Failure>, String>) {
     let (status, json, text) = match outcome {
         Ok(Ok(output)) => match serde_json::to_string(&output) {
-            Ok(json) => (Status::OK, json, output.text().unwrap_or_else(|| LAY_OUT.to_owned())),
+            Ok(json) => {
+                let mut text = output.text().unwrap_or_else(|| LAY_OUT.to_owned());
+                if let Some(rest) = output.rest() {
+                    text.push(CONTINUES);
+                    text.push_str(&rest);
+                }
+                (Status::OK, json, text)
+            }
             Err(error) => (Status::FAILED, String::new(), format!("the answer is not JSON: {error}")),
         },
         Ok(Err(failure)) => (Status::FAILED, String::new(), failure.to_string()),

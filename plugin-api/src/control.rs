@@ -83,11 +83,22 @@ impl<'a> Control<'a> {
             .map_err(|error| crate::failure!("method {method} answered {answer:?}: {error}"))
     }
 
-    /// Writes a log line.
+    /// The directory that the daemon keeps what outlives it in, for files that begin with the plugin's name; `None` if it has none. It
+    /// may have to be made. Since ABI 1.2.
+    pub fn state_directory(&self) -> Option<std::path::PathBuf> {
+        // A host that does not know the method has none.
+        self.call("daemon.state-directory", &()).ok().flatten()
+    }
+
+    /// Writes a log line. The macros [`log_error!`](crate::log_error) and its like are shorter.
     pub fn log(&self, level: LogLevel, message: impl std::fmt::Display) {
-        let message = message.to_string();
-        // SAFETY: the texts live until the call returns.
-        unsafe { (self.host().log)(self.host().data, level, Text::EMPTY, Text::new(&message)) };
+        // SAFETY: the host's table outlives its instances.
+        unsafe { crate::log::write(self.host(), level, &message.to_string()) };
+    }
+
+    /// Threads of the graph, the main one among them: see [`crate::Worker::thread_count`].
+    pub fn thread_count(&self) -> u32 {
+        self.host().thread_count
     }
 
     /// Counters of one name, `length` per thread. The same name gives the same counters, also after a reload.

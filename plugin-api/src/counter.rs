@@ -50,6 +50,14 @@ impl Counters {
         }
     }
 
+    /// Sets the share of a thread, which must be the calling one.
+    #[inline(always)]
+    pub(crate) fn set_share(&self, thread: u32, index: usize, value: u64) {
+        if let Some(cell) = self.cell(thread as usize, index) {
+            cell.store(value, Ordering::Relaxed);
+        }
+    }
+
     /// Counter `index`, summed over the threads. Any thread may read.
     pub fn sum(&self, index: usize) -> u64 {
         (0..self.memory.threads)

@@ -18,7 +18,10 @@ use crate::instance::Instance;
 use crate::wire::MacAddress;
 use crate::{Control, Failure, HeldPacket, Packet, Worker};
 
-/// A kind of device. Register it with [`driver!`](crate::driver).
+/// A queue that has brought this many bytes in one call has no more room in it.
+pub const RECEIVE_BYTES: u64 = 512 * 1024;
+
+/// A kind of device. Register it with [`driver!`](crate::driver!).
 pub trait Driver: 'static {
     /// Name in the configuration, `driver = "tap"`; its nodes are then `tap-input` and `tap-tx`.
     const NAME: &'static str;
@@ -88,6 +91,14 @@ pub enum Change {
     Mac(MacAddress),
     /// Take frames for every MAC address, or not.
     Promiscuous(bool),
+    /// Take frames for one address more, a station's or a group's, or not any more. A device that takes them anyway has nothing to
+    /// do; one that refuses a station's address is asked for the frames of all. Since ABI 1.1.
+    Address {
+        /// The address.
+        mac: MacAddress,
+        /// Whether frames for it are wanted.
+        on: bool,
+    },
 }
 
 /// A device: made by its driver, used on the main thread.
@@ -142,6 +153,29 @@ pub trait TxQueue: Send + 'static {
     fn transmit(&mut self, tx: &mut Transmit<'_>) -> usize;
 }
 
+/// The queues of a device that has none: its packets come from a node and go to one. There is no value of it.
+///
+/// A driver whose plugin registers a node `NAME-tx` of its own sends by that node instead of transmit queues; its
+/// [`Properties::rx_queues`] is 0. Such a node counts by [`crate::Tally`]. Since ABI 1.1.
+#[derive(Clone, Copy, Debug)]
+pub enum NoQueue {}
+
+impl RxQueue for NoQueue {
+    fn receive(&mut self, _: &mut Receive<'_>) {
+        match *self {}
+    }
+
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        match *self {}
+    }
+}
+
+impl TxQueue for NoQueue {
+    fn transmit(&mut self, _: &mut Transmit<'_>) -> usize {
+        match *self {}
+    }
+}
+
 /// Where a receive queue puts packets.
 pub struct Receive<'a> {
     worker: Worker<'a>,
@@ -173,9 +207,13 @@ impl<'a> Receive<'a> {
         &self.worker
     }
 
-    /// Packets that may still be put in.
+    /// Packets that may still be put in: none once those that are in it have [`RECEIVE_BYTES`] bytes together, so that
+    /// they are still in the processor's cache when they are sent.
     #[inline]
     pub fn room(&self) -> usize {
+        if self.bytes >= RECEIVE_BYTES {
+            return 0;
+        }
         self.limit.saturating_sub(self.frame.count as usize)
     }
 
@@ -263,10 +301,7 @@ impl<'a> Receive<'a> {
         let front = front.min(BUFFER_HEADROOM_BYTES);
         let count =
             most.saturating_sub(front).div_ceil(BUFFER_DATA_BYTES).clamp(1, crate::packet::MAX_SEGMENTS);
-        while spare.buffers.len() < count {
-            let Some(held) = self.worker.allocate() else { break };
-            spare.buffers.push(held);
-        }
+        self.worker.allocate_many(count.saturating_sub(spare.buffers.len()), &mut spare.buffers);
         if spare.buffers.len() < count {
             if read(&mut [])?.is_some() {
                 self.lost += 1;
@@ -399,13 +434,24 @@ unsafe extern "C" fn open<D: Driver>(
     error: Sink,
 ) -> *mut c_void {
     // SAFETY: the host hands over the plugin's instance on its main thread; texts and sink live until the call returns.
-    unsafe {
-        boxed(error, || {
-            let request: Request = serde_json::from_str(request.as_str().unwrap_or(""))?;
-            let options: D::Options = serde_json::from_str(options.as_str().unwrap_or("{}"))?;
-            D::open(&mut Control::new(Instance::from_ptr(instance)), &request, options)
-        })
-    }
+    let (request, options, mut control) =
+        unsafe { (request.as_str(), options.as_str(), Control::new(Instance::from_ptr(instance))) };
+    let opened = guard(|| {
+        let request: Request = serde_json::from_str(request.unwrap_or(""))?;
+        let options: D::Options = serde_json::from_str(options.unwrap_or("{}"))?;
+        D::open(&mut control, &request, options)
+    });
+    let reason = match opened {
+        Ok(Ok(device)) => return Box::into_raw(Box::new(device)).cast(),
+        Ok(Err(failure)) => failure.to_string(),
+        Err(panic) => {
+            crate::state::report_panic(&mut control, "its driver's `open`", &panic);
+            format!("the driver panicked: {panic}")
+        }
+    };
+    // SAFETY: the sink lives until the call returns.
+    unsafe { error.write(&reason) };
+    std::ptr::null_mut()
 }
 
 unsafe extern "C" fn check<D: Driver>(text: Text, interface: Text, error: Sink) -> Status {

@@ -13,30 +13,52 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 pub mod abi;
+pub mod address;
 mod chain;
 pub mod command;
 pub mod config;
 mod control;
 mod counter;
+pub mod cpu;
 pub mod driver;
+mod each;
+pub mod event;
 mod failure;
+pub mod file;
+mod group;
 mod guard;
+pub mod icmp_error;
 mod index;
 #[doc(hidden)]
 pub mod instance;
 pub mod interface;
+mod l4_ports;
+pub mod log;
+mod mac_address;
+pub mod metric;
+pub mod namespace;
+pub mod neighbor;
+pub mod next_hop;
 mod node;
 mod offload;
 mod packet;
 #[doc(hidden)]
 pub mod plugin;
 pub mod prelude;
+pub mod punt;
+mod reader;
 #[doc(hidden)]
 pub mod registration;
+pub mod route;
+pub mod service;
+pub mod state;
 pub mod sync;
+pub mod table;
+mod tally;
 pub mod task;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod timer;
 mod vector;
 pub mod wire;
 mod worker;
@@ -49,10 +71,19 @@ pub use counter::Counters;
 pub use failure::Failure;
 pub use index::{ArcIndex, InterfaceIndex, NodeIndex};
 pub use interface::{InterfaceChange, InterfaceEvent, InterfaceInfo};
+pub use l4_ports::L4Ports;
+pub use next_hop::NextHop;
 pub use node::{Errors, InputNode, Next, NoError, NoNext, Node, TraceRecord, Verdict};
 pub use packet::{Field, HeldPacket, Packet, Segments};
+pub use reader::Reader;
+pub use tally::Tally;
 pub use vector::{Env, Output, Vector, prefetch_read};
 pub use worker::{Interface, Worker};
+
+/// The crate's README, whose example is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;
 
 /// Compiler and profile that built this SDK.
 pub const BUILT_WITH: &str = env!("RADDLE_BUILT_WITH");

@@ -2,6 +2,7 @@
 
 use crate::Packet;
 use crate::abi::BufferFlags;
+use crate::wire::checksum::{Sum, never_zero};
 use crate::wire::{ChecksumOffload, Gso, GsoKind, Offload};
 
 /// Values of `BufferHeader::gso_kind`: those of the virtio-net header (virtio 1.2 §5.1.6).
@@ -49,6 +50,40 @@ impl Packet<'_> {
             header.gso_size = gso.size;
             header.header_length = gso.header_length.wrapping_add_signed(origin);
         }
+    }
+
+    /// Fills in a checksum that was left to the device; nothing to do where there is none. A sum of zero is written as all
+    /// ones, which every receiver takes and UDP needs (RFC 768). `false`, and nothing done, if the field lies outside of
+    /// the packet. Must not be asked of a packet that is shared, nor of a GSO packet, whose segments have checksums of
+    /// their own.
+    pub fn complete_checksum(&mut self) -> bool {
+        let Some(ChecksumOffload { start, offset }) = self.offload().checksum else { return true };
+        let (start, field) = (usize::from(start), usize::from(start) + usize::from(offset));
+        if field + 2 > self.len() {
+            return false;
+        }
+        let mut reader = self.reader();
+        // The field behind `start` is within the packet.
+        reader.skip(start);
+        let mut sum = Sum::new();
+        while let Some(chunk) = reader.next_chunk(usize::MAX) {
+            sum = sum.add_bytes(chunk);
+        }
+        let checksum = never_zero(sum.checksum()).to_be_bytes();
+        if let Some(bytes) = self.bytes_mut().get_mut(field..field + 2) {
+            bytes.copy_from_slice(&checksum);
+        } else {
+            self.for_each_segment_mut(|at, piece| {
+                for (position, byte) in (field..).zip(checksum) {
+                    if let Some(target) = position.checked_sub(at).and_then(|within| piece.get_mut(within)) {
+                        *target = byte;
+                    }
+                }
+            });
+        }
+        self.raw().flags &= !BufferFlags::CHECKSUM_PARTIAL;
+        self.set_checksum_valid(true);
+        true
     }
 
     /// A noted position (kept from the data area's start) as one from the packet's present first byte.

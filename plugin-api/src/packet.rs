@@ -83,6 +83,20 @@ impl<'a> Packet<'a> {
         Self { header, index, worker, taken: false, life: PhantomData }
     }
 
+    /// As [`Packet::from_index`], by the address of the buffer too; `lent`: the view cannot be taken.
+    ///
+    /// # Safety
+    /// As [`Packet::from_index`]; `header` is the buffer's.
+    #[inline(always)]
+    pub(crate) unsafe fn at(
+        worker: *mut WorkerContext,
+        header: *mut BufferHeader,
+        index: u32,
+        lent: bool,
+    ) -> Self {
+        Self { header, index, worker, taken: lent, life: PhantomData }
+    }
+
     /// As [`Packet::from_index`], of a packet that stays with its owner: the view cannot be taken.
     ///
     /// # Safety
@@ -180,6 +194,23 @@ impl<'a> Packet<'a> {
         Some(self.bytes_mut())
     }
 
+    /// As [`prepend`](Self::prepend), of a number of bytes that is known beforehand.
+    #[inline(always)]
+    pub fn prepend_array<const COUNT: usize>(&mut self) -> Option<&mut [u8; COUNT]> {
+        const { assert!(COUNT <= BUFFER_HEADROOM_BYTES) };
+        let header = self.header_mut();
+        let start = BUFFER_HEADROOM_BYTES as isize + header.current_data as isize;
+        if start < COUNT as isize {
+            return None;
+        }
+        header.current_data -= COUNT as i16;
+        header.current_length += COUNT as u16;
+        let offset = (BUFFER_DATA_OFFSET as isize + header.current_data as isize) as usize;
+        // SAFETY: by the header's invariant the buffer has `current_length` bytes from there on, at least the `COUNT` that were
+        // just added; the view is borrowed as long as they are.
+        Some(unsafe { &mut *self.header.cast::<u8>().add(offset).cast() })
+    }
+
     /// Cuts the packet down to its first `length` bytes; longer than it is: nothing happens. Buffers that hold
     /// nothing then stay in the chain, empty.
     pub fn truncate(&mut self, length: usize) {
@@ -211,6 +242,19 @@ impl<'a> Packet<'a> {
         let old = usize::from(header.current_length);
         header.current_length += bytes.len() as u16;
         self.bytes_mut()[old..].copy_from_slice(bytes);
+        true
+    }
+
+    /// Puts `count` bytes behind the packet's first buffer, of unspecified content; `false`, and nothing done, if it is chained or too full.
+    #[inline(always)]
+    pub fn extend(&mut self, count: usize) -> bool {
+        let header = self.header_mut();
+        let end = (header.current_data as isize + header.current_length as isize) as usize;
+        if header.flags & BufferFlags::CHAINED != 0 || count > BUFFER_DATA_BYTES - end.min(BUFFER_DATA_BYTES)
+        {
+            return false;
+        }
+        header.current_length += count as u16;
         true
     }
 
@@ -337,6 +381,17 @@ impl<'a> Packet<'a> {
         self.set_flag(BufferFlags::L2_MULTICAST, multicast);
     }
 
+    /// Whether the packet was put together here of fragments, which it leaves in again.
+    #[inline(always)]
+    pub fn is_reassembled(&self) -> bool {
+        self.header().flags & BufferFlags::REASSEMBLED != 0
+    }
+
+    /// Notes that the packet was put together here of fragments, and leaves in such ones again.
+    pub fn set_reassembled(&mut self, reassembled: bool) {
+        self.set_flag(BufferFlags::REASSEMBLED, reassembled);
+    }
+
     /// Whether the packet is traced.
     #[inline(always)]
     pub fn is_traced(&self) -> bool {
@@ -365,6 +420,7 @@ impl<'a> Packet<'a> {
     }
 
     /// Bytes in front of the current header that still hold what was received (link-layer header, usually).
+    #[inline(always)]
     pub fn headroom(&self) -> usize {
         (BUFFER_HEADROOM_BYTES as isize + self.header().current_data as isize) as usize
     }
@@ -441,9 +497,14 @@ impl<'a> Packet<'a> {
         header.flags = if on { header.flags | flag } else { header.flags & !flag };
     }
 
-    /// Whether another packet shares this one's first buffer; then it must be copied before it is written.
+    /// Whether another packet shares any of this one's buffers; then it must be copied before it is written.
     pub fn is_shared(&self) -> bool {
-        self.header().flags & BufferFlags::SHARED != 0 && self.header().references.load(Ordering::Relaxed) > 1
+        let mut shared = false;
+        for_each_header(self.worker, self.header, |_, header| {
+            shared |=
+                header.flags & BufferFlags::SHARED != 0 && header.references.load(Ordering::Relaxed) > 1;
+        });
+        shared
     }
 }
 

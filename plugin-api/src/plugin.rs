@@ -32,10 +32,15 @@ pub unsafe extern "C" fn fill(registrations: *mut Registrations) {
 }
 
 /// Makes the crate a plugin; once, in its `lib.rs`: `plugin! { "flow-count", "counts packets by interface" }`. The
-/// version is the crate's. A third argument, `requires: [("acl", "^1")]`, names plugins that must be there.
+/// version is the crate's. `requires: [("acl", "^1")]` behind that names plugins that must be there.
+///
+/// A raddle that speaks an older minor version of the ABI than this SDK refuses the plugin, unless it ends with
+/// `host_abi: (1, 0)`: with that version its author has tried it. What such a host lacks does nothing then: see
+/// [`ABI_MINOR`](crate::abi::ABI_MINOR).
 #[macro_export]
 macro_rules! plugin {
-    ($name:literal, $summary:literal $(, requires: [$(($dependency:literal, $version:literal)),* $(,)?])? $(,)?) => {
+    ($name:literal, $summary:literal $(, requires: [$(($dependency:literal, $version:literal)),* $(,)?])?
+        $(, host_abi: ($host_major:literal, $host_minor:literal))? $(,)?) => {
         #[doc(hidden)]
         #[unsafe(no_mangle)]
         pub static RADDLE_PLUGIN: $crate::abi::PluginHeader = $crate::abi::PluginHeader {
@@ -49,7 +54,7 @@ macro_rules! plugin {
             summary: $crate::abi::Text::new($summary),
             built_with: $crate::abi::Text::new($crate::BUILT_WITH),
             panics_unwind: cfg!(panic = "unwind") as u32,
-            reserved: 0,
+            host_abi: 0 $(+ (($host_major as u32) << 16 | $host_minor as u32))?,
             create: $crate::plugin::create_instance,
             drop: $crate::plugin::drop_instance,
             registrations: $crate::plugin::fill,

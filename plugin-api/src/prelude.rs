@@ -5,6 +5,7 @@ pub use crate::command::{Data, NoArguments, Output as CommandOutput};
 pub use crate::wire::{MacAddress, checksum};
 pub use crate::{
     ArcIndex, Control, Counters, Env, Failure, Field, HeldPacket, InputNode, Interface, InterfaceIndex,
-    NoError, NoNext, Node, NodeIndex, NodeInit, Output, Packet, Vector, Verdict, Worker, arc, bail, command,
-    config, driver, error, exit, failure, feature, init, input_node, next, node, on_event, plugin,
+    NoError, NoNext, Node, NodeIndex, NodeInit, Output, Packet, Tally, Vector, Verdict, Worker, arc, bail,
+    command, config, driver, error, exit, failure, feature, init, input_node, log_debug, log_error, log_info,
+    log_warn, next, node, on_event, plugin, service, state,
 };

@@ -7,8 +7,8 @@ use serde::de::DeserializeOwned;
 
 use crate::abi::{
     ArcRegistration, CommandRegistration, ConfigRegistration, Dependency, DriverRegistration,
-    EventRegistration, ExitRegistration, FeatureRegistration, Frame, InitRegistration, NodeContext, NodeKind,
-    NodeRegistration, Registrations, Sink, Slice, Status, Text,
+    EventRegistration, ExitRegistration, FeatureRegistration, Frame, InitRegistration, LogLevel, NodeContext,
+    NodeKind, NodeRegistration, Registrations, Sink, Slice, StateRegistration, Status, Text,
 };
 use crate::guard::{boxed, guard, status};
 use crate::instance::Instance;
@@ -52,6 +52,8 @@ slices! {
     EVENTS: EventRegistration, events;
     /// Plugins that this image needs.
     DEPENDENCIES: Dependency, dependencies;
+    /// State of this image that is handed over in an upgrade.
+    STATES: StateRegistration, states;
 }
 
 /// Fills in `into` as far as its reader knows the struct.
@@ -71,6 +73,37 @@ pub unsafe fn fill_registrations(into: *mut Registrations) {
     }
 }
 
+/// The body of a node's `run`. A macro, so that the closure is compiled for the processor that the function around it is.
+macro_rules! run_node {
+    ($node:ty, $context:ident, $frame:ident) => {{
+        // SAFETY: the host hands over the node's context and a frame that is this call's.
+        let (state, count) = unsafe { ((*$context).state.cast::<$node>(), (*$frame).count) };
+        let mut done = false;
+        let outcome = guard(|| {
+            // SAFETY: `state` is what `create` boxed for this thread, which runs one call at a time; for the vector
+            // as above.
+            unsafe { (*state).process(Vector::new($context, $frame, &mut done)) };
+        });
+        match outcome {
+            Ok(()) if done => count,
+            // Not consumed: the host drops what is still in the frame, as after a panic.
+            Ok(()) => {
+                let what = "returned without having sent on its packets";
+                // SAFETY: the node's context is this call's.
+                unsafe { $crate::registration::complain($context, <$node as Node>::NAME, what) };
+                u32::MAX
+            }
+            Err(panic) => {
+                let what = format!("panicked: {panic}");
+                // SAFETY: as above.
+                unsafe { $crate::registration::complain($context, <$node as Node>::NAME, &what) };
+                u32::MAX
+            }
+        }
+    }};
+}
+pub(crate) use run_node;
+
 /// The registration of node `N`.
 #[doc(hidden)]
 pub const fn node_registration<N: Node>() -> NodeRegistration {
@@ -79,19 +112,7 @@ pub const fn node_registration<N: Node>() -> NodeRegistration {
         unsafe { boxed(error, || N::new(&NodeInit::new(Control::new(Instance::from_ptr(instance)), thread))) }
     }
     unsafe extern "C" fn run<N: Node>(node: *mut NodeContext, frame: *mut Frame) -> u32 {
-        // SAFETY: the host hands over the node's context and a frame that is this call's.
-        let (state, count) = unsafe { ((*node).state.cast::<N>(), (*frame).count) };
-        let mut done = false;
-        let outcome = guard(|| {
-            // SAFETY: `state` is what `create` boxed for this thread, which runs one call at a time; for the vector
-            // as above.
-            unsafe { (*state).process(Vector::new(node, frame, &mut done)) };
-        });
-        match outcome {
-            Ok(()) if done => count,
-            // Not consumed: the host drops what is still in the frame, as after a panic.
-            Ok(()) | Err(_) => u32::MAX,
-        }
+        run_node!(N, node, frame)
     }
     NodeRegistration {
         size: size_of::<NodeRegistration>() as u32,
@@ -123,7 +144,14 @@ pub const fn input_node_registration<N: InputNode>() -> NodeRegistration {
             // SAFETY: `state` is what `create` boxed for this thread, which runs one call at a time.
             unsafe { (*(*node).state.cast::<N>()).poll(&mut Output::new(node, &mut sent)) };
         });
-        outcome.map_or(u32::MAX, |()| sent)
+        outcome.map_or_else(
+            |panic| {
+                // SAFETY: the node's context is this call's.
+                unsafe { complain(node, N::NAME, &format!("panicked: {panic}")) };
+                u32::MAX
+            },
+            |()| sent,
+        )
     }
     NodeRegistration {
         size: size_of::<NodeRegistration>() as u32,
@@ -135,6 +163,20 @@ pub const fn input_node_registration<N: InputNode>() -> NodeRegistration {
         create: create::<N>,
         drop: drop_state::<N>,
         run: run::<N>,
+    }
+}
+
+/// Says in the host's log what a node has done.
+///
+/// # Safety
+/// `node` is the context of the call that is being served.
+#[cold]
+pub(crate) unsafe fn complain(node: *mut NodeContext, name: &str, what: &str) {
+    let message = format!("node `{name}` {what}");
+    // SAFETY: as the caller vouches; the text lives until the call returns.
+    unsafe {
+        let host = (*(*node).worker).host;
+        ((*host).log)((*host).data, LogLevel::ERROR, Text::EMPTY, Text::new(&message));
     }
 }
 
@@ -206,8 +248,18 @@ pub(crate) unsafe fn checked(
 }
 
 /// Registers a type that implements [`Node`](crate::Node).
+///
+/// `node!(MyNode, cpu_variants)` has its body compiled for several kinds of processors, of which the best that this one
+/// is runs: see [`crate::cpu`].
 #[macro_export]
 macro_rules! node {
+    ($node:ty, cpu_variants) => {
+        const _: () = {
+            #[$crate::linkme::distributed_slice($crate::registration::NODES)]
+            #[linkme(crate = $crate::linkme)]
+            static NODE: $crate::abi::NodeRegistration = $crate::cpu::node_registration::<$node>();
+        };
+    };
     ($node:ty) => {
         const _: () = {
             #[$crate::linkme::distributed_slice($crate::registration::NODES)]

@@ -1,4 +1,5 @@
-//! Process nodes: async tasks on the main thread.
+//! Process nodes: async tasks on the main thread. They sleep ([`sleep`], [`interval`]), wait for named
+//! events ([`crate::event`]) and for descriptors ([`crate::file`]), and end when their future does, or with the plugin.
 
 use std::cell::Cell;
 use std::ffi::c_void;
@@ -99,6 +100,11 @@ impl Control<'_> {
         unsafe { (self.host().spawn)(self.host().data, Text::new(name), task) };
     }
 
+    /// The control side for the future that an `async` command returns: it runs as a task.
+    pub fn for_task(&self) -> TaskControl {
+        TaskControl { instance: self.instance() }
+    }
+
     /// A handle by which any thread can have a closure run on the main thread, with the control side.
     pub fn remote(&self) -> Remote {
         Remote { instance: self.instance() }
@@ -127,10 +133,7 @@ impl Remote {
             // SAFETY: the host runs this on its main thread, between two passes; instances outlive their calls.
             let mut control = unsafe { Control::new(&*instance.instance) };
             if let Err(panic) = guard(|| call(&mut control)) {
-                control.log(
-                    crate::abi::LogLevel::ERROR,
-                    format_args!("a call to the main thread panicked: {panic}"),
-                );
+                crate::state::report_panic(&mut control, "a call to the main thread", &panic);
             }
         }
         // SAFETY: the instance outlives its threads, which its exit functions end.
@@ -141,6 +144,32 @@ impl Remote {
     }
 }
 
+/// The host of the task that is being polled.
+///
+/// # Panics
+/// None is.
+pub(crate) fn current_host() -> *const HostTable {
+    CURRENT.get().expect("this future is awaited in a task of the SDK").0
+}
+
+/// The task that is being polled.
+///
+/// # Panics
+/// None is.
+pub(crate) fn current_task() -> u64 {
+    CURRENT.get().expect("this future is awaited in a task of the SDK").1
+}
+
+/// Monotonic time now, in ns, of the host of the task that is being polled.
+///
+/// # Panics
+/// None is.
+pub fn now_ns() -> u64 {
+    let host = current_host();
+    // SAFETY: the host of the task being polled is alive; the function may be called from any thread.
+    unsafe { ((*host).now_ns)((*host).data) }
+}
+
 /// Waits for `duration`, in a task.
 ///
 /// # Panics
@@ -149,7 +178,47 @@ pub fn sleep(duration: Duration) -> Sleep {
     Sleep { duration, until_ns: None }
 }
 
-/// The future of [`sleep`].
+/// Waits until `at_ns` of the monotonic clock, in a task.
+///
+/// # Panics
+/// Polled outside a task of this SDK.
+pub fn sleep_until(at_ns: u64) -> Sleep {
+    Sleep { duration: Duration::ZERO, until_ns: Some(at_ns) }
+}
+
+/// Ticks `period` apart, the first after one period; see [`Interval::tick`].
+pub fn interval(period: Duration) -> Interval {
+    Interval { period_ns: u64::try_from(period.as_nanos()).unwrap_or(u64::MAX).max(1), next_ns: None }
+}
+
+/// What comes again and again, in a task.
+#[derive(Debug)]
+pub struct Interval {
+    period_ns: u64,
+    next_ns: Option<u64>,
+}
+
+impl Interval {
+    /// Waits for the next tick. Ticks stay on their beat however long the task takes in between; those that pass
+    /// meanwhile are left out. Returns the time at which the tick was due, in ns of the monotonic clock.
+    ///
+    /// # Panics
+    /// Polled outside a task of this SDK.
+    pub async fn tick(&mut self) -> u64 {
+        let now = now_ns();
+        let mut at_ns = self.next_ns.unwrap_or_else(|| now.saturating_add(self.period_ns));
+        if at_ns < now {
+            let missed = (now - at_ns).div_ceil(self.period_ns);
+            at_ns = at_ns.saturating_add(missed.saturating_mul(self.period_ns));
+        }
+        sleep_until(at_ns).await;
+        self.next_ns = Some(at_ns.saturating_add(self.period_ns));
+        at_ns
+    }
+}
+
+/// The future of [`sleep`] and [`sleep_until`]. It asks anew whenever its task is polled, so it must be polled with its task
+/// (as `await`, [`timeout`] and `join!` do): a collection of futures that polls only those that woke it would forget it.
 #[derive(Debug)]
 #[must_use = "a future does nothing unless it is awaited"]
 pub struct Sleep {
@@ -161,18 +230,14 @@ impl Future for Sleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
-        let (host, task) = CURRENT.get().expect("`sleep` is awaited in a task of the SDK");
-        // SAFETY: the host of the task being polled is alive.
-        let host = unsafe { &*host };
-        // SAFETY: may be called from any thread.
-        let now = unsafe { (host.now_ns)(host.data) };
+        let (host, task, now) = (current_host(), current_task(), now_ns());
         let duration = u64::try_from(self.duration.as_nanos()).unwrap_or(u64::MAX);
         let until = *self.until_ns.get_or_insert(now.saturating_add(duration));
         if now >= until {
             return Poll::Ready(());
         }
         // SAFETY: tasks are polled on the main thread.
-        unsafe { (host.wake_at)(host.data, task, until) };
+        unsafe { ((*host).wake_at)((*host).data, task, until) };
         Poll::Pending
     }
 }

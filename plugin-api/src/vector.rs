@@ -1,36 +1,35 @@
-//! The hot loop: a frame goes in, each packet goes somewhere.
+//! A frame in a node's hands, and what the node has around it. The loop over the packets is in `each.rs`.
 
+use std::cell::Cell;
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 
-use crate::abi::{
-    BUFFER_DATA_OFFSET, FEATURES_PER_ARC, FRAME_SIZE, Frame, FrameFlags, MAX_ARCS, NodeContext, Text,
-};
+use crate::abi::{FEATURES_PER_ARC, FRAME_SIZE, Frame, FrameFlags, MAX_ARCS, NodeContext, Text};
 use crate::packet::buffer;
 use crate::{
     ArcIndex, Errors, HeldPacket, InterfaceIndex, Next, Node, NodeIndex, Packet, TraceRecord, Verdict, Worker,
 };
 
-/// How far ahead the metadata and the data of packets are fetched.
-const PREFETCH_METADATA: usize = 8;
-const PREFETCH_DATA: usize = 4;
-
 /// Stands in the list of targets for a packet that was taken out of the frame.
-const TAKEN: u16 = u16::MAX;
+pub(crate) const TAKEN: u16 = u16::MAX;
 
 /// The frame that a node was handed, to be consumed: by [`each`](Vector::each) or [`forward`](Vector::forward).
 ///
 /// A frame that is not consumed is dropped by its host, uncounted by any reason; so consume it.
 #[must_use = "the packets of a frame must go somewhere"]
 pub struct Vector<'a, N: Node> {
-    env: Env<'a, N>,
-    frame: *mut Frame,
-    done: &'a mut bool,
+    pub(crate) env: Env<'a, N>,
+    pub(crate) frame: *mut Frame,
+    pub(crate) done: &'a mut bool,
 }
 
 /// What a node's closure has around it.
 pub struct Env<'a, N: Node> {
-    node: *mut NodeContext,
+    pub(crate) node: *mut NodeContext,
     worker: Worker<'a>,
+    frame: *mut Frame,
+    /// Whether packets have been given another rx interface than they came with.
+    pub(crate) moved: Cell<bool>,
     kind: PhantomData<fn() -> N>,
 }
 
@@ -41,7 +40,8 @@ impl<'a, N: Node> Vector<'a, N> {
     pub(crate) unsafe fn new(node: *mut NodeContext, frame: *mut Frame, done: &'a mut bool) -> Self {
         // SAFETY: the node's context names its thread's, and a node's call lies between two quiescent points.
         let worker = unsafe { Worker::from_context((*node).worker) };
-        Self { env: Env { node, worker, kind: PhantomData }, frame, done }
+        let env = Env { node, worker, frame, moved: Cell::new(false), kind: PhantomData };
+        Self { env, frame, done }
     }
 
     /// Number of packets.
@@ -60,6 +60,13 @@ impl<'a, N: Node> Vector<'a, N> {
     #[inline(always)]
     pub fn env(&self) -> &Env<'a, N> {
         &self.env
+    }
+
+    /// The thread, as a token that outlives the frame's being consumed: for what is read once for all packets.
+    #[inline(always)]
+    pub fn worker(&self) -> Worker<'a> {
+        // SAFETY: the context is that of the token beside the frame, which is as good for all of `'a`: the node's call.
+        unsafe { Worker::from_context(self.env.worker.context()) }
     }
 
     /// The rx interface of all packets, if it is known to be one.
@@ -85,6 +92,73 @@ impl<'a, N: Node> Vector<'a, N> {
         }
     }
 
+    /// Shows all packets at once, in order, to be changed and not sent anywhere yet: for work that is done on a frame as a whole, such as by
+    /// a crypto engine. They cannot be taken.
+    ///
+    /// What a packet's field or bytes hold afterwards is there when [`each_at`](Vector::each_at) comes to it.
+    pub fn with_all<R>(&mut self, use_them: impl FnOnce(&Worker<'_>, &mut [Packet<'_>]) -> R) -> R {
+        let worker = self.env.worker();
+        let mut packets = [const { MaybeUninit::<Packet<'_>>::uninit() }; FRAME_SIZE];
+        let count = self.len();
+        for (position, packet) in packets[..count].iter_mut().enumerate() {
+            // SAFETY: `position` is within the frame, whose packets are ours and each there once, so that no two views are of the
+            // same packet; they end with this call, and `self` is borrowed as long.
+            packet.write(unsafe { Packet::lent(worker.context(), (*self.frame).indices[position]) });
+        }
+        // SAFETY: the first `count` were written above; a view needs no drop.
+        let packets = unsafe { &mut *(std::ptr::from_mut(&mut packets[..count]) as *mut [Packet<'_>]) };
+        use_them(worker, packets)
+    }
+
+    /// What `look` says of the packet at a position of the frame; `None` if there is none.
+    #[inline(always)]
+    pub fn at<R>(&self, position: usize, look: impl FnOnce(&Packet<'_>) -> R) -> Option<R> {
+        if position >= self.len() {
+            return None;
+        }
+        // SAFETY: `position` is within the frame, whose packets are ours; the view is lent, only read, and the one view.
+        let packet = unsafe { Packet::lent(self.env.worker.context(), (*self.frame).indices[position]) };
+        Some(look(&packet))
+    }
+
+    /// Whether a packet of the frame is traced.
+    #[inline(always)]
+    pub fn is_traced(&self) -> bool {
+        // SAFETY: the frame is alive until it is consumed.
+        unsafe { (*self.frame).flags & FrameFlags::TRACED != 0 }
+    }
+
+    /// Sends every packet on along its feature arc, as [`Verdict::Continue`] does with one. Where all of them have the same
+    /// features before them, as is the rule, the frame goes as a whole.
+    #[inline(always)]
+    pub fn continue_all(mut self) {
+        let (mut before, mut differ) = ((0, 0, 0), 0);
+        self.scan(
+            #[inline(always)]
+            |position, packet| {
+                let header = packet.raw();
+                if position == 0 {
+                    before = (header.features, header.arc, header.arc_epoch);
+                }
+                differ |= header.features ^ before.0;
+                differ |= u64::from((header.arc ^ before.1) | (header.arc_epoch ^ before.2));
+            },
+        );
+        let (features, arc, epoch) = before;
+        match self.env.feature_after(features, arc, epoch) {
+            Some((target, left)) if differ == 0 && !self.is_empty() => {
+                if features != 0 {
+                    self.scan(
+                        #[inline(always)]
+                        |_, packet| packet.raw().features = left,
+                    );
+                }
+                self.forward_to(NodeIndex(target));
+            }
+            _ => self.each(|_, _| Verdict::Continue),
+        }
+    }
+
     /// Sends the whole frame to `next`, untouched.
     #[inline]
     pub fn forward(self, next: N::Next) {
@@ -102,110 +176,6 @@ impl<'a, N: Node> Vector<'a, N> {
         }
         // SAFETY: node and frame are the host's own; the frame is not used afterwards.
         unsafe { ((*self.env.host()).enqueue_frame)(self.env.node, self.frame, target.0) };
-    }
-
-    /// Calls `decide` on each packet, in order, and sends it where the verdict says.
-    #[inline(always)]
-    pub fn each<F>(self, mut decide: F)
-    where
-        F: FnMut(&Env<'a, N>, &mut Packet<'_>) -> Verdict<N::Next, N::Error>,
-    {
-        self.each_at(
-            #[inline(always)]
-            |env, _, packet| decide(env, packet),
-        );
-    }
-
-    /// As [`each`](Vector::each), with the packet's position in the frame.
-    #[inline(always)]
-    pub fn each_at<F>(self, mut decide: F)
-    where
-        F: FnMut(&Env<'a, N>, usize, &mut Packet<'_>) -> Verdict<N::Next, N::Error>,
-    {
-        let Self { env, frame, done } = self;
-        let context = env.worker.context();
-        // SAFETY: the frame is alive and this node's until it is handed on below.
-        let count = unsafe { (*frame).packets().len() };
-        let mut targets = [0_u16; FRAME_SIZE];
-        // SAFETY: `indices` is initialised as a whole; the slice is only read in this loop and the frame not written.
-        let indices =
-            unsafe { std::slice::from_raw_parts((*frame).indices.as_ptr(), (*frame).indices.len()) };
-        for &ahead in &indices[..PREFETCH_METADATA] {
-            prefetch_metadata(context, ahead);
-        }
-        for &ahead in &indices[..PREFETCH_DATA] {
-            prefetch_data(context, ahead);
-        }
-        let (mut first, mut differ, mut taken) = (0, 0, false);
-        for position in 0..count {
-            // Indices behind the frame's end are stale but name buffers of the pool: fetching them harms nothing.
-            prefetch_metadata(context, indices[position + PREFETCH_METADATA]);
-            prefetch_data(context, indices[position + PREFETCH_DATA]);
-            // SAFETY: `position` is within the frame, whose packets are ours; one view at a time.
-            let packet = unsafe { Packet::from_index(context, indices[position]) };
-            let mut hand = InHand { packet, frame, targets: &targets, position };
-            let verdict = decide(&env, position, &mut hand.packet);
-            let target = if hand.packet.is_taken() {
-                taken = true;
-                TAKEN
-            } else {
-                env.target(verdict, &mut hand.packet)
-            };
-            std::mem::forget(hand);
-            if position == 0 {
-                first = target;
-            }
-            differ |= target ^ first;
-            targets[position] = target;
-        }
-        *done = true;
-        if count == 0 {
-            return;
-        }
-        // SAFETY: the frame is still ours.
-        if unsafe { (*frame).flags } & FrameFlags::TRACED != 0 {
-            env.trace_all(frame, |position| targets[position]);
-        }
-        let host = env.host();
-        if differ == 0 && !taken {
-            // SAFETY: node and frame are the host's own; the frame is not used afterwards.
-            unsafe { ((*host).enqueue_frame)(env.node, frame, first) };
-        } else if taken {
-            env.enqueue_rest(&indices[..count], &targets);
-        } else {
-            // SAFETY: `count` indices and targets are readable; the packets are handed over with it.
-            unsafe { ((*host).enqueue)(env.node, indices.as_ptr(), targets.as_ptr(), count as u32) };
-        }
-    }
-}
-
-/// The packet that a node is deciding about. Dropped only when the node panics: then the packets that it had taken out
-/// of the frame leave the frame, so that the host gives back those, and only those, that are still in it.
-struct InHand<'a> {
-    packet: Packet<'a>,
-    frame: *mut Frame,
-    targets: &'a [u16; FRAME_SIZE],
-    position: usize,
-}
-
-impl Drop for InHand<'_> {
-    #[cold]
-    fn drop(&mut self) {
-        // SAFETY: the frame is the panicking call's, which holds no reference into it any more.
-        let frame = unsafe { &mut *self.frame };
-        let mut kept = 0;
-        for position in 0..frame.packets().len() {
-            let taken = match position.cmp(&self.position) {
-                std::cmp::Ordering::Less => self.targets[position] == TAKEN,
-                std::cmp::Ordering::Equal => self.packet.is_taken(),
-                std::cmp::Ordering::Greater => false,
-            };
-            if !taken {
-                frame.indices[kept] = frame.indices[position];
-                kept += 1;
-            }
-        }
-        frame.count = kept as u32;
     }
 }
 
@@ -267,6 +237,35 @@ impl<'a, N: Node> Env<'a, N> {
         Verdict::To(NodeIndex(table.nodes[mask.trailing_zeros() as usize % FEATURES_PER_ARC]))
     }
 
+    /// Has the packet come in by another interface from here on: a sub-interface, a tunnel. For packets of the frame and
+    /// held ones; [`Packet::set_rx_interface`] is for packets of no frame. Since ABI 1.1.
+    #[inline(always)]
+    pub fn receive_on(&self, packet: &mut Packet<'_>, interface: InterfaceIndex) {
+        packet.set_rx_interface(interface);
+        if !self.moved.get() {
+            self.moved.set(true);
+            // SAFETY: the frame is this call's until it is handed on, and no reference into its flags is around.
+            unsafe { (*self.frame).flags &= !FrameFlags::ONE_INTERFACE };
+        }
+    }
+
+    /// Packets have changed their interface: if they all did, to the same one, the frame says so again.
+    #[inline(never)]
+    pub(crate) fn settle_interface(&self) {
+        let context = self.worker.context();
+        // SAFETY: the frame and its packets are still this call's; nobody else refers to them here.
+        unsafe {
+            let frame = &mut *self.frame;
+            let interface = |index: u32| (*buffer(context, index)).rx_interface;
+            let Some((&first, rest)) = frame.packets().split_first() else { return };
+            let first = interface(first);
+            if rest.iter().all(|&index| interface(index) == first) {
+                frame.interface = first;
+                frame.flags |= FrameFlags::ONE_INTERFACE;
+            }
+        }
+    }
+
     /// Sends a held packet on, as if it had been in the frame.
     pub fn send(&self, held: HeldPacket, verdict: Verdict<N::Next, N::Error>) {
         let mut held = held;
@@ -279,6 +278,46 @@ impl<'a, N: Node> Env<'a, N> {
         unsafe { ((*self.host()).enqueue)(self.node, &index, &target, 1) };
     }
 
+    /// Sends a held packet on to where the verdict says, on another thread: see [`Worker::thread_count`]. What another
+    /// thread is to know of the packet travels in the packet's fields; what the lookup of a table said (an adjacency) may be out of
+    /// date over there, so it is looked up again.
+    ///
+    /// A thread gives itself packets as by [`Self::send`].
+    ///
+    /// # Errors
+    /// The way to that thread is full, or there is no such thread: the packet is the caller's still, to be dropped by a
+    /// verdict that says so.
+    pub fn hand_off(
+        &self,
+        held: HeldPacket,
+        thread: u32,
+        verdict: Verdict<N::Next, N::Error>,
+    ) -> Result<(), HeldPacket> {
+        let mut held = held;
+        let target = self.target(verdict, &mut self.worker.open(&mut held));
+        let index = held.into_index();
+        if self.is_traced(index) {
+            self.trace_one(index, target);
+        }
+        const END: usize = std::mem::offset_of!(crate::abi::HostTable, handoff) + size_of::<usize>();
+        // SAFETY: the host has the function (one of ABI 1.0 has not); the packet was owned and is handed over.
+        let given = unsafe {
+            match crate::abi::HostTable::reaches(self.host(), END) {
+                true => ((*self.host()).handoff)(self.node, index, thread, target),
+                false => 0,
+            }
+        };
+        // SAFETY: a packet that was not taken is still ours.
+        if given == 1 { Ok(()) } else { Err(unsafe { HeldPacket::from_index(index, self.host()) }) }
+    }
+
+    /// The node itself, as a target: for packets that go on in it on another thread.
+    #[inline(always)]
+    pub fn node(&self) -> NodeIndex {
+        // SAFETY: the node's context is the host's, alive for the call.
+        NodeIndex(unsafe { (*self.node).node } as u16)
+    }
+
     /// Notes `record` if the packet is traced.
     #[inline(always)]
     pub fn trace<T: TraceRecord>(&self, packet: &Packet<'_>, record: impl FnOnce() -> T) {
@@ -288,7 +327,7 @@ impl<'a, N: Node> Env<'a, N> {
     }
 
     #[inline(always)]
-    fn host(&self) -> *const crate::abi::HostTable {
+    pub(crate) fn host(&self) -> *const crate::abi::HostTable {
         self.worker.host()
     }
 
@@ -298,8 +337,9 @@ impl<'a, N: Node> Env<'a, N> {
         unsafe { *(*self.node).arcs.add(next.slot() + 1) }
     }
 
+    /// The node to which a packet with this verdict goes. One that was taken is not touched.
     #[inline(always)]
-    fn target(&self, verdict: Verdict<N::Next, N::Error>, packet: &mut Packet<'_>) -> u16 {
+    pub(crate) fn target(&self, verdict: Verdict<N::Next, N::Error>, packet: &mut Packet<'_>) -> u16 {
         match verdict {
             Verdict::Next(next) => self.slot(next),
             Verdict::To(node) => node.0,
@@ -316,25 +356,49 @@ impl<'a, N: Node> Env<'a, N> {
     #[inline(always)]
     fn next_feature(&self, packet: &mut Packet<'_>) -> u16 {
         let header = packet.raw();
+        if let Some((target, left)) = self.feature_after(header.features, header.arc, header.arc_epoch) {
+            if header.features != 0 {
+                header.features = left;
+            }
+            return target;
+        }
+        header.error = 0;
+        // SAFETY: slot 0 is always there.
+        unsafe { *(*self.node).arcs }
+    }
+
+    /// The node that comes next on an arc on which `features` are left, and which are left then. `None`: the features were
+    /// numbered anew while somebody held the packet, so that the rest of them cannot be told any more.
+    #[inline(always)]
+    fn feature_after(&self, features: u64, arc: u8, epoch: u8) -> Option<(u16, u64)> {
         // SAFETY: `arcs` has `MAX_ARCS` tables.
-        let table = unsafe { &*(*self.worker.context()).arcs.add(usize::from(header.arc) % MAX_ARCS) };
-        let mask = header.features;
-        if mask == 0 {
-            return table.end_node;
+        let table = unsafe { &*(*self.worker.context()).arcs.add(usize::from(arc) % MAX_ARCS) };
+        if features == 0 {
+            return Some((table.end_node, 0));
         }
-        if header.arc_epoch != table.epoch {
-            // The features were numbered anew while somebody held the packet: the rest of them cannot be told any more.
-            header.error = 0;
-            // SAFETY: slot 0 is always there.
-            return unsafe { *(*self.node).arcs };
+        let node = table.nodes[features.trailing_zeros() as usize % FEATURES_PER_ARC];
+        (epoch == table.epoch).then_some((node, features & (features - 1)))
+    }
+
+    /// `mask` without the feature, if it is among them, whose node is that of `next`: for packets that it only lets pass.
+    #[inline]
+    pub fn features_without(&self, arc: ArcIndex, mask: u64, next: N::Next) -> u64 {
+        // SAFETY: as in `arc_mask`.
+        let table = unsafe { &*(*self.worker.context()).arcs.add(usize::from(arc.0) % MAX_ARCS) };
+        let node = self.slot(next);
+        let (mut left, mut kept) = (mask, mask);
+        while left != 0 {
+            if table.nodes[left.trailing_zeros() as usize % FEATURES_PER_ARC] == node {
+                kept &= !(left & left.wrapping_neg());
+            }
+            left &= left - 1;
         }
-        header.features = mask & mask.wrapping_sub(1);
-        table.nodes[mask.trailing_zeros() as usize % FEATURES_PER_ARC]
+        kept
     }
 
     #[cold]
     #[inline(never)]
-    fn enqueue_rest(&self, indices: &[u32], targets: &[u16; FRAME_SIZE]) {
+    pub(crate) fn enqueue_rest(&self, indices: &[u32], targets: &[u16; FRAME_SIZE]) {
         let (mut kept, mut kept_targets, mut count) = ([0; FRAME_SIZE], [0; FRAME_SIZE], 0);
         for (&index, &target) in indices.iter().zip(targets) {
             if target != TAKEN {
@@ -348,7 +412,7 @@ impl<'a, N: Node> Env<'a, N> {
 
     #[cold]
     #[inline(never)]
-    fn trace_all(&self, frame: *const Frame, target: impl Fn(usize) -> u16) {
+    pub(crate) fn trace_all(&self, frame: *const Frame, target: impl Fn(usize) -> u16) {
         // SAFETY: the frame is the caller's and not written meanwhile.
         for (position, &index) in unsafe { (*frame).packets() }.iter().enumerate() {
             let target = target(position);
@@ -411,18 +475,6 @@ impl<'a, X: Next> Output<'a, X> {
             ((*self.worker.host()).enqueue)(self.node, &index, &target, 1);
         }
     }
-}
-
-#[inline(always)]
-fn prefetch_metadata(context: *const crate::abi::WorkerContext, index: u32) {
-    // SAFETY: the address lies in the arena (stale indices name buffers of the pool too); it is not dereferenced.
-    prefetch(unsafe { buffer(context, index) }.cast());
-}
-
-#[inline(always)]
-fn prefetch_data(context: *const crate::abi::WorkerContext, index: u32) {
-    // SAFETY: as above.
-    prefetch(unsafe { buffer(context, index).cast::<u8>().add(BUFFER_DATA_OFFSET) });
 }
 
 /// Has the cache line fetched to which `address` points, if it points anywhere.

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use raddle_plugin_api::prelude::*;
+use raddle_plugin_api::route::{ROUTES_PER_TURN, RouteBatch, RouteTarget, change_routes};
 use raddle_plugin_api::sync::{BarrierCell, Published};
 use raddle_plugin_api::task;
 use raddle_plugin_api::testing::Harness;
@@ -124,6 +125,37 @@ fn a_timeout_ends_what_takes_too_long_and_nothing_else() {
     });
     host.advance(Duration::from_secs(5));
     assert_eq!(*outcome.lock().unwrap(), [true, false]);
+}
+
+#[test]
+fn many_routes_are_changed_in_order_and_in_short_turns() {
+    let mut host = Harness::builder().build();
+    host.mock("route.change", |batch| {
+        Ok(json!({ "routes": batch["routes"].as_array().map_or(0, Vec::len) }))
+    });
+    let done = Arc::new(Mutex::new(None));
+    let noted = Arc::clone(&done);
+    let prefix = |number: u32| format!("{}/32", std::net::Ipv4Addr::from_bits(number)).parse().unwrap();
+    let count = ROUTES_PER_TURN as u32 * 2 + 3;
+    let batch = RouteBatch {
+        preference: 20,
+        targets: vec![RouteTarget::Blackhole],
+        routes: (0..count).map(|number| (prefix(number), Some(0))).collect(),
+        ..RouteBatch::default()
+    };
+    let expected = batch.routes.clone();
+    host.control(|control| {
+        control.spawn("routes", move |task| async move {
+            let outcome = change_routes(task, batch).await.map_err(|failure| failure.to_string());
+            *noted.lock().unwrap() = Some(outcome);
+        });
+    });
+    host.advance(Duration::from_millis(1));
+    assert_eq!(*done.lock().unwrap(), Some(Ok(count as usize)));
+    let turns: Vec<RouteBatch> =
+        host.calls("route.change").into_iter().map(|call| serde_json::from_value(call).unwrap()).collect();
+    assert_eq!(turns.iter().map(|turn| turn.routes.len()).max(), Some(ROUTES_PER_TURN));
+    assert_eq!(turns.into_iter().flat_map(|turn| turn.routes).collect::<Vec<_>>(), expected);
 }
 
 #[test]

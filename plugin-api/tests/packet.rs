@@ -242,6 +242,77 @@ proptest! {
     }
 }
 
+/// Makes one packet of the packets of each frame.
+struct Joiner;
+
+error! { enum JoinerError { TooMany => "too-many": "more buffers than a packet can have" } }
+
+impl Node for Joiner {
+    const NAME: &'static str = "joiner";
+    type Next = NoNext;
+    type Error = JoinerError;
+
+    fn new(_: &NodeInit<'_>) -> Result<Self, Failure> {
+        Ok(Self)
+    }
+
+    fn process(&mut self, vector: Vector<'_, Self>) {
+        let (mut first, last) = (None, vector.len() - 1);
+        vector.each_at(|env, position, packet| {
+            let held = packet.take();
+            match &mut first {
+                None => first = Some(held),
+                Some(first) => {
+                    let joined = env.worker().append_packet(&mut env.worker().open(first), held);
+                    if let Err(tail) = joined {
+                        env.send(tail, Verdict::Drop(JoinerError::TooMany));
+                    }
+                }
+            }
+            if position == last
+                && let Some(whole) = first.take()
+            {
+                env.send(whole, Verdict::Continue);
+            }
+            Verdict::Continue
+        });
+    }
+}
+
+proptest! {
+    #[test]
+    fn joined_packets_are_one_run_of_bytes(
+        packets in proptest::collection::vec(proptest::collection::vec(0_usize..2048, 1..4), 1..20),
+    ) {
+        let mut host = Harness::builder().buffers(128).build();
+        let mut wanted = Vec::new();
+        let samples: Vec<_> = packets
+            .iter()
+            .map(|segments| {
+                let from = wanted.len();
+                let length: usize = segments.iter().sum();
+                wanted.extend((from..from + length).map(|number| (number % 251) as u8));
+                Sample::new(&wanted[from..]).in_segments(segments)
+            })
+            .collect();
+        let out = host.run::<Joiner>(samples);
+        prop_assert!(out.one().packet.bytes() == wanted);
+        host.assert_no_leaks();
+    }
+}
+
+#[test]
+fn small_packets_are_copied_behind_and_too_many_buffers_refused() {
+    let mut host = Harness::builder().buffers(256).build();
+    let small: Vec<_> = (0..100).map(|_| Sample::new([7; 20])).collect();
+    let out = host.run::<Joiner>(small);
+    assert_eq!((out.one().packet.segments(), out.one().packet.len()), (&[2000][..], 2000));
+    let large: Vec<_> = (0..100).map(|_| Sample::new([7; 2000])).collect();
+    let out = host.run::<Joiner>(large);
+    assert_eq!((out.sent()[0].packet.len(), out.dropped("too-many")), (80 * 2000, 20));
+    host.assert_no_leaks();
+}
+
 #[test]
 fn fields_have_their_own_room_and_hold_what_was_written() {
     let mut host = Harness::builder().build();
@@ -317,4 +388,53 @@ fn without_buffers_there_are_no_new_packets() {
         drop(held);
         assert!(worker.allocate().is_some());
     });
+}
+
+#[test]
+fn reader_goes_through_all_buffers_and_parts_go_the_packets_way() {
+    let mut host = Harness::builder().interface("a", |i| i).interface("b", |i| i).build();
+    let bytes: Vec<u8> = (0..5000).map(|number| number as u8).collect();
+    let packet = Sample::new(bytes.clone())
+        .in_segments(&[10, 2000, 1])
+        .with_tx_interface(host.interface("b"))
+        .with_adjacency(9)
+        .with_flow_id(7)
+        .with_partial_checksum(0, 0);
+    let out = host.run::<Parter>([packet]);
+    let part = out.to("copies")[0];
+    assert_eq!(part.bytes(), [b"head", &bytes[5..3005]].concat());
+    assert_eq!((part.tx_interface(), part.adjacency(), part.flow_id()), (host.interface("b"), 9, 7));
+    assert_eq!(part.flags() & raddle_plugin_api::abi::BufferFlags::CHECKSUM_PARTIAL, 0);
+    host.assert_no_leaks();
+}
+
+/// Makes a part of each packet: 3,000 bytes behind the first five.
+struct Parter;
+
+impl Node for Parter {
+    const NAME: &'static str = "parter";
+    type Next = Ways;
+    type Error = NoError;
+
+    fn new(_: &NodeInit<'_>) -> Result<Self, Failure> {
+        Ok(Self)
+    }
+
+    fn process(&mut self, vector: Vector<'_, Self>) {
+        vector.each(|env, packet| {
+            let worker = env.worker();
+            let mut reader = packet.reader();
+            assert!(reader.skip(5));
+            let mut held = worker.allocate_like(packet).unwrap();
+            let mut part = worker.open(&mut held);
+            assert!(worker.append(&mut part, b"head") && worker.append_from(&mut part, &mut reader, 3000));
+            assert_eq!(reader.next_chunk(0), None);
+            assert!(reader.skip(packet.len() - 3005) && !reader.skip(1));
+            let mut spare = worker.allocate_like(packet).unwrap();
+            assert!(!worker.append_from(&mut worker.open(&mut spare), &mut packet.reader(), 5001));
+            worker.free(spare);
+            env.send(held, Verdict::Next(Ways::Copies));
+            Verdict::Next(Ways::Originals)
+        });
+    }
 }

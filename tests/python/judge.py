@@ -26,6 +26,10 @@ DEVICE = "eth0"
 ETH_P_ALL = 3
 PACKET_OUTGOING = 4
 SO_RCVBUFFORCE = 33
+SOL_PACKET = 263
+PACKET_AUXDATA = 8
+TP_STATUS_VLAN_VALID = 1 << 4
+TP_STATUS_VLAN_TPID_VALID = 1 << 6
 
 # Fields whose value follows from the rest of the packet.
 COMPUTED = ("chksum", "cksum", "len", "plen")
@@ -37,6 +41,7 @@ class Capture:
     def __init__(self, device=DEVICE):
         self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
         self.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 64 << 20)
+        self.socket.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)
         self.socket.bind((device, ETH_P_ALL))
 
     def frames(self, timeout):
@@ -46,9 +51,9 @@ class Capture:
             left = end - time.monotonic()
             if left < 0 or not select.select([self.socket], [], [], left)[0]:
                 return
-            data, address = self.socket.recvfrom(65535)
+            data, control, _, address = self.socket.recvmsg(65535, 256)
             if address[2] != PACKET_OUTGOING:
-                yield Ether(data)
+                yield Ether(tagged(data, control))
 
     def collect(self, match, timeout, count=None):
         """The frames for which `match` holds: all within `timeout` seconds, or the first `count` as soon as they are there."""
@@ -73,6 +78,17 @@ class Capture:
 
     def __exit__(self, *_):
         self.close()
+
+
+def tagged(data, control):
+    """The frame with the VLAN tag that the kernel took out of it (packet(7), PACKET_AUXDATA)."""
+    for level, kind, value in control:
+        if (level, kind) == (SOL_PACKET, PACKET_AUXDATA):
+            status, _, _, _, _, tci, tpid = struct.unpack_from("=IIIHHHH", value)
+            if status & TP_STATUS_VLAN_VALID:
+                tpid = tpid if status & TP_STATUS_VLAN_TPID_VALID else 0x8100
+                return data[:12] + struct.pack("!HH", tpid, tci) + data[12:]
+    return data
 
 
 def send(frames, device=DEVICE):

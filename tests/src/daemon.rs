@@ -36,7 +36,17 @@ impl<'a> Daemon<'a> {
     /// # Errors
     /// When it ends early or does not answer in time; with its log.
     pub fn start(namespace: &'a Namespace, config: &DaemonConfig) -> Result<Self> {
-        Self::start_at(Some((namespace, namespace.interfaces()?)), config)
+        Self::start_at(Some((namespace, namespace.interfaces()?)), config, &[])
+    }
+
+    /// As [`Daemon::start`], where there is no `/dev/net/tun`: an empty directory hides it from this daemon alone.
+    ///
+    /// # Errors
+    /// As [`Daemon::start`].
+    pub fn start_without_tun(namespace: &'a Namespace, config: &DaemonConfig) -> Result<Self> {
+        // `ip netns exec` has made a mount namespace for it.
+        let hide = ["sh", "-c", "mount -t tmpfs none /dev/net && exec \"$@\"", "sh"];
+        Self::start_at(Some((namespace, namespace.interfaces()?)), config, &hide)
     }
 
     /// As [`Daemon::start`] beside this process, which needs no root: for configurations without devices.
@@ -44,17 +54,27 @@ impl<'a> Daemon<'a> {
     /// # Errors
     /// As [`Daemon::start`].
     pub fn start_here(config: &DaemonConfig) -> Result<Self> {
-        Self::start_at(None, config)
+        Self::start_at(None, config, &[])
     }
 
-    fn start_at(place: Option<(&'a Namespace, Vec<String>)>, config: &DaemonConfig) -> Result<Self> {
+    /// `wrapper` is a program with its arguments that ends in running those behind it; none in a namespace of its own.
+    fn start_at(
+        place: Option<(&'a Namespace, Vec<String>)>,
+        config: &DaemonConfig,
+        wrapper: &[&str],
+    ) -> Result<Self> {
         let directory = crate::scratch::directory()?;
         let socket = directory.path().join("raddle.sock");
         let file = directory.path().join("raddle.toml");
         fs::write(&file, config.render(&socket)).context("cannot write the configuration")?;
-        let mut command = match &place {
-            Some((namespace, _)) => namespace.command(&raddle().to_string_lossy()),
-            None => Command::new(raddle()),
+        let mut command = match (&place, wrapper) {
+            (Some((namespace, _)), []) => namespace.command(&raddle().to_string_lossy()),
+            (Some((namespace, _)), [program, arguments @ ..]) => {
+                let mut command = namespace.command(program);
+                command.args(arguments).arg(raddle());
+                command
+            }
+            (None, _) => Command::new(raddle()),
         };
         command.args(["run", "-c"]).arg(&file);
         let process = Process::start(&mut command)?;
@@ -117,6 +137,14 @@ impl<'a> Daemon<'a> {
         ctl_on(&self.socket, &command.split_whitespace().collect::<Vec<_>>())
     }
 
+    /// Sends a signal.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        self.process.signal(signal)
+    }
+
     /// Sends SIGTERM and checks a clean end: exit code 0, no socket, and the interfaces of the namespace as they were before.
     ///
     /// # Errors
@@ -153,6 +181,32 @@ impl<'a> Daemon<'a> {
     pub fn kill(mut self) -> Result<()> {
         self.process.signal(Signal::KILL)?;
         self.process.wait(STOP)?;
+        self.stopped = true;
+        Ok(())
+    }
+
+    /// Sends SIGTERM twice and waits until it has ended, in order or not.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub fn end_at_once(mut self) -> Result<Option<i32>> {
+        self.process.signal(Signal::TERM)?;
+        self.process
+            .wait_until("raddle to begin to end", STOP, |process| process.log().contains("raddle ends"))?;
+        self.process.signal(Signal::TERM)?;
+        let status = self.process.wait(STOP)?;
+        self.stopped = true;
+        Ok(status.code())
+    }
+
+    /// Waits until it has ended by a signal, as a crash does, and cleans up as a service manager would.
+    ///
+    /// # Errors
+    /// When it does not end in time, or ends otherwise.
+    pub fn wait_for_crash(mut self, limit: Duration) -> Result<()> {
+        use std::os::unix::process::ExitStatusExt as _;
+        let status = self.process.wait(limit)?;
+        ensure!(status.signal().is_some(), "raddle ended with {status}, not by a signal");
         self.stopped = true;
         Ok(())
     }

@@ -3,7 +3,8 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use crate::{HostSpec, Topology};
+use crate::topology::{DEVICE, Link};
+use crate::{Host, HostSpec, Topology};
 
 /// A configuration in the making. The control socket is not part of it: [`crate::Daemon`] adds its own.
 #[derive(Debug, Clone, Default)]
@@ -20,25 +21,51 @@ impl DaemonConfig {
         Self::default()
     }
 
-    /// One af-packet interface with the gateway addresses for each host of `topology`.
+    /// One interface with the gateway addresses for each host of `topology`: af-packet, or the tap that is its link.
     #[must_use]
     pub fn routed(topology: &Topology) -> Self {
-        topology.hosts().iter().fold(Self::new(), |config, host| config.interface(&host.spec, ""))
+        topology.hosts().iter().fold(Self::new(), |config, host| match host.spec.link {
+            Link::Veth => config.interface(&host.spec, ""),
+            Link::Tap => config.tap(host),
+        })
+    }
+
+    /// Adds the tap that is this host's link.
+    #[must_use]
+    pub fn tap(mut self, host: &Host) -> Self {
+        let HostSpec { interface, gateway4, gateway6, ipv4, ipv6, mtu, .. } = &host.spec;
+        let (length4, length6) = (HostSpec::PREFIX4, HostSpec::PREFIX6);
+        let mtu = mtu.map(|mtu| format!("mtu = {mtu}\n")).unwrap_or_default();
+        self.append(&format!(
+            "[interface.{interface}]\n\
+             driver = \"tap\"\n\
+             device = \"{DEVICE}\"\n\
+             namespace = \"{}\"\n\
+             host-addresses = [\"{ipv4}/{length4}\", \"{ipv6}/{length6}\"]\n\
+             addresses = [\"{gateway4}/{length4}\", \"{gateway6}/{length6}\"]\n\
+             {mtu}",
+            host.namespace.name()
+        ));
+        self
     }
 
     /// Adds the af-packet interface that serves this host; `extra` are further lines of its section.
+    ///
+    /// Duplicate address detection is off, as it is in the hosts, so that addresses can be used at once; unless `extra` says
+    /// something of `neighbor` itself.
     #[must_use]
     pub fn interface(mut self, host: &HostSpec, extra: &str) -> Self {
         let HostSpec { interface, gateway4, gateway6, mtu, .. } = host;
         let (length4, length6) = (HostSpec::PREFIX4, HostSpec::PREFIX6);
         let mtu = mtu.map(|mtu| format!("mtu = {mtu}\n")).unwrap_or_default();
+        let neighbor = if extra.contains("neighbor") { "" } else { "neighbor.dad = false\n" };
         self.append(&format!(
             "[interface.{interface}]\n\
              driver = \"af-packet\"\n\
              device = \"{interface}\"\n\
              addresses = [\"{gateway4}/{length4}\", \"{gateway6}/{length6}\"]\n\
              up = true\n\
-             {mtu}{extra}"
+             {mtu}{neighbor}{extra}"
         ));
         self
     }
@@ -72,16 +99,28 @@ impl DaemonConfig {
             // Writing to a string cannot fail.
             let _ = write!(text, "\n[runtime]\nworkers = {workers}\n");
         }
+        // Crash reports stay with the run, not on the machine.
+        let state = socket.parent().unwrap_or(socket).display();
         match &self.plugins {
             Some(plugins) => {
-                let _ = write!(text, "\n[plugins]\npath = \"{}\"\n", plugins.display());
+                let _ = write!(
+                    text,
+                    "\n[plugins]\npath = \"{}\"\nstate-directory = \"{state}\"\n",
+                    plugins.display()
+                );
             }
             // Else it would load those that are built beside it; the socket's directory has none.
             None if !self.body.contains("[plugins]") => {
-                let directory = socket.parent().unwrap_or(socket);
-                let _ = write!(text, "\n[plugins]\npath = \"{}\"\n", directory.display());
+                let _ = write!(text, "\n[plugins]\npath = \"{state}\"\nstate-directory = \"{state}\"\n");
             }
-            None => {}
+            None => {
+                let own = if self.body.contains("state-directory") {
+                    String::new()
+                } else {
+                    format!("\nstate-directory = \"{state}\"")
+                };
+                return text + &self.body.replace("[plugins]", &format!("[plugins]{own}"));
+            }
         }
         text + &self.body
     }
@@ -105,9 +144,9 @@ mod tests {
             config.with("[flow-count]\nsize = 3").render(Path::new("/s")),
             "[control]\nsocket = \"/s\"\n\
              \n[runtime]\nworkers = 2\n\
-             \n[plugins]\npath = \"/p\"\n\
+             \n[plugins]\npath = \"/p\"\nstate-directory = \"/\"\n\
              \n[interface.east]\ndriver = \"af-packet\"\ndevice = \"east\"\n\
-             addresses = [\"10.0.1.1/24\", \"2001:db8:1::1/64\"]\nup = true\nmtu = 9000\nqueues = 2\n\
+             addresses = [\"10.0.1.1/24\", \"2001:db8:1::1/64\"]\nup = true\nmtu = 9000\nneighbor.dad = false\nqueues = 2\n\
              \n[flow-count]\nsize = 3\n"
         );
     }
@@ -115,9 +154,12 @@ mod tests {
     #[test]
     fn renders_an_empty_configuration_with_its_socket_and_without_plugins() {
         let empty = DaemonConfig::new();
-        let text = "[control]\nsocket = \"/d/s\"\n\n[plugins]\npath = \"/d\"\n";
+        let text = "[control]\nsocket = \"/d/s\"\n\n[plugins]\npath = \"/d\"\nstate-directory = \"/d\"\n";
         assert_eq!(empty.render(Path::new("/d/s")), text);
         let own = empty.with("[plugins]\nrequire = [\"a\"]").render(Path::new("/s"));
-        assert_eq!(own, "[control]\nsocket = \"/s\"\n\n[plugins]\nrequire = [\"a\"]\n");
+        assert_eq!(
+            own,
+            "[control]\nsocket = \"/s\"\n\n[plugins]\nstate-directory = \"/\"\nrequire = [\"a\"]\n"
+        );
     }
 }

@@ -15,6 +15,12 @@ pub const PYTHON: &str = "/usr/bin/python3";
 /// The file that shows Debian's scapy to be there.
 pub const SCAPY: &str = "/usr/lib/python3/dist-packages/scapy/__init__.py";
 
+/// The file that shows Debian's package of the Prometheus project's client to be there.
+pub const PROMETHEUS_CLIENT: &str = "/usr/lib/python3/dist-packages/prometheus_client/openmetrics/parser.py";
+
+/// The file that shows Debian's cryptography to be there.
+pub const CRYPTOGRAPHY: &str = "/usr/lib/python3/dist-packages/cryptography/__init__.py";
+
 /// The functions that snippets may use.
 const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/python/judge.py");
 

@@ -8,9 +8,11 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bird;
 pub mod command;
 pub mod daemon;
 pub mod daemon_config;
+pub mod dns64;
 pub mod iperf;
 pub mod judge;
 pub mod namespace;
@@ -20,19 +22,23 @@ pub mod process;
 pub mod requirement;
 pub mod scratch;
 pub mod sweep;
+pub mod test_plugin;
 pub mod topology;
 pub mod udp_flow;
 pub mod wait;
 pub mod web;
 
+pub use bird::Bird;
 pub use daemon::{Daemon, raddle, target_dir};
 pub use daemon_config::DaemonConfig;
+pub use dns64::Dns64;
 pub use iperf::{IperfServer, iperf};
 pub use judge::Judge;
 pub use namespace::Namespace;
 pub use ping::ping;
 pub use process::Process;
 pub use requirement::Need;
+pub use test_plugin::TestPlugin;
 pub use topology::{Host, HostSpec, Topology};
 pub use udp_flow::UdpFlow;
 pub use wait::wait_until;

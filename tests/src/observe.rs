@@ -1,5 +1,8 @@
 //! Reading the daemon's own figures from the data of its commands.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use anyhow::{Context, Result, anyhow};
 use serde_json::{Map, Value};
 
@@ -88,6 +91,24 @@ pub fn interface(daemon: &Daemon<'_>, name: &str) -> Result<Option<InterfaceRow>
         })
     };
     read().map(Some).with_context(|| format!("`show interface`: {data}"))
+}
+
+/// Processor time that each thread of a process has taken, by thread id and name (`/proc/PID/task/TID/schedstat`).
+///
+/// # Errors
+/// When the process is gone.
+pub fn thread_cpu(pid: u32) -> Result<BTreeMap<String, Duration>> {
+    let mut times = BTreeMap::new();
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let thread = thread?;
+        let read = |file: &str| std::fs::read_to_string(thread.path().join(file));
+        // A thread may end while it is looked at.
+        let (Ok(name), Ok(times_ns)) = (read("comm"), read("schedstat")) else { continue };
+        let on_cpu_ns = times_ns.split_whitespace().next().and_then(|time| time.parse().ok());
+        let on_cpu = Duration::from_nanos(on_cpu_ns.with_context(|| format!("schedstat: {times_ns}"))?);
+        times.insert(format!("{} {}", thread.file_name().to_string_lossy(), name.trim()), on_cpu);
+    }
+    Ok(times)
 }
 
 /// The rows of a command's data: the list itself, or the list that is one of its members.

@@ -18,6 +18,15 @@ use crate::wait::wait_for;
 /// The name of every host's only interface.
 pub const DEVICE: &str = "eth0";
 
+/// How a host is joined to the router.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Link {
+    /// By a veth pair, whose far end raddle takes by af-packet.
+    Veth,
+    /// By a tap that raddle makes in the host's namespace; see [`Topology::await_taps`].
+    Tap,
+}
+
 /// What a host is to be.
 #[derive(Debug, Clone)]
 pub struct HostSpec {
@@ -35,6 +44,8 @@ pub struct HostSpec {
     pub gateway6: Ipv6Addr,
     /// MTU of both ends; Linux' default when `None`.
     pub mtu: Option<u32>,
+    /// How it is joined to the router.
+    pub link: Link,
 }
 
 impl HostSpec {
@@ -55,7 +66,15 @@ impl HostSpec {
             gateway4: Ipv4Addr::new(10, 0, number, 1),
             gateway6: ipv6(1),
             mtu: None,
+            link: Link::Veth,
         }
+    }
+
+    /// The same behind a tap of raddle's.
+    #[must_use]
+    pub fn with_tap(mut self) -> Self {
+        self.link = Link::Tap;
+        self
     }
 
     /// The same with this MTU on both ends of its link.
@@ -107,7 +126,11 @@ impl Topology {
             // A host that solicits routers would add packets nobody asked for.
             namespace.set("ipv6/conf/default/router_solicitations", "0")?;
             let host = Host { namespace, spec };
-            host.connect(&topology.router)?;
+            match host.spec.link {
+                Link::Veth => host.connect(&topology.router)?,
+                // Nobody else has the address: the tap is of use at once.
+                Link::Tap => host.namespace.set("ipv6/conf/default/accept_dad", "0")?,
+            }
             topology.hosts.push(host);
         }
         Ok(topology)
@@ -126,6 +149,22 @@ impl Topology {
     #[must_use]
     pub fn hosts(&self) -> &[Host] {
         &self.hosts
+    }
+
+    /// Waits until the taps that raddle makes carry, and has their hosts send by way of them.
+    ///
+    /// # Errors
+    /// When raddle makes none.
+    pub fn await_taps(&self) -> Result<()> {
+        for host in self.hosts.iter().filter(|host| host.spec.link == Link::Tap) {
+            wait_for("the tap to carry", Duration::from_secs(30), || {
+                let there = host.namespace.interfaces()?.iter().any(|name| name == DEVICE);
+                let carries = there && matches!(state(&host.namespace, DEVICE)?.as_str(), "UP" | "UNKNOWN");
+                Ok(carries.then_some(()))
+            })?;
+            host.route()?;
+        }
+        Ok(())
     }
 
     /// Lets the kernel of the router namespace forward in raddle's place: the harness is tested against it.
@@ -192,8 +231,14 @@ impl Host {
             let carries = state(namespace, DEVICE)? == "UP" && state(router, device)? == "UP";
             Ok(carries.then_some(()))
         })?;
-        namespace.ip(&format!("route add default via {}", spec.gateway4))?;
-        namespace.ip(&format!("-6 route add default via {}", spec.gateway6))?;
+        self.route()
+    }
+
+    /// Has it send by way of the router.
+    fn route(&self) -> Result<()> {
+        let Self { namespace, spec } = self;
+        namespace.ip(&format!("route replace default via {}", spec.gateway4))?;
+        namespace.ip(&format!("-6 route replace default via {}", spec.gateway6))?;
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! A paced stream of numbered UDP datagrams from one namespace to another: proof that nothing was lost meanwhile.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 
 use crate::wait::wait_until;
-use crate::{Host, wait};
+use crate::{Host, Namespace, wait};
 
 /// Enough that a receiver which is not scheduled for seconds still loses nothing itself.
 const RECEIVE_BUFFER_BYTES: usize = 64 << 20;
@@ -52,13 +52,21 @@ impl UdpFlow {
     /// # Errors
     /// When nothing arrives at all.
     pub fn start(from: &Host, to: &Host, ipv6: bool, per_second: u32) -> Result<Self> {
-        let any = if ipv6 { "[::]:0" } else { "0.0.0.0:0" };
-        let input = to.namespace.udp(any)?;
+        let address = if ipv6 { to.spec.ipv6.into() } else { to.spec.ipv4.into() };
+        Self::between(&from.namespace, &to.namespace, address, per_second)
+    }
+
+    /// As [`UdpFlow::start`], to any `address` of a namespace.
+    ///
+    /// # Errors
+    /// As [`UdpFlow::start`].
+    pub fn between(from: &Namespace, to: &Namespace, address: IpAddr, per_second: u32) -> Result<Self> {
+        let any = if address.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" };
+        let input = to.udp(any)?;
         set_socket_recv_buffer_size_force(&input, RECEIVE_BUFFER_BYTES)?;
         input.set_read_timeout(Some(LOOK))?;
-        let output = from.namespace.udp(any)?;
+        let output = from.udp(any)?;
         let port = input.local_addr()?.port();
-        let address = if ipv6 { to.spec.ipv6.into() } else { to.spec.ipv4.into() };
         output.connect(SocketAddr::new(address, port)).context("cannot route the stream")?;
         greet(&output, &input)?;
 

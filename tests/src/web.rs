@@ -59,7 +59,7 @@ pub fn fetch(namespace: &Namespace, address: impl Into<IpAddr>, path: &str, to: 
     parse(&run(&mut command)?)
 }
 
-fn parse(text: &str) -> Result<Fetched> {
+pub(crate) fn parse(text: &str) -> Result<Fetched> {
     let words: Vec<_> = text.split_whitespace().collect();
     ensure!(words.len() == 3, "curl wrote {text:?}");
     let bad = || anyhow!("curl wrote {text:?}");

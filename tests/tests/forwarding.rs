@@ -125,7 +125,7 @@ fn fragments_and_jumbo_packets_pass() -> Result<()> {
 }
 
 #[test]
-fn forwarded_packet_differs_in_macs_ttl_and_header_checksum_only() -> Result<()> {
+fn rfc_1812_section_5_2_1_forwarded_packet_differs_in_macs_ttl_and_header_checksum_only() -> Result<()> {
     if !requirement::met(&[Need::Ping, Need::Scapy, Need::Raddle]) {
         return Ok(());
     }
@@ -171,7 +171,7 @@ fn forwarded_packet_differs_in_macs_ttl_and_header_checksum_only() -> Result<()>
 }
 
 #[test]
-fn longest_prefix_decides_the_next_hop() -> Result<()> {
+fn rfc_1812_section_5_2_4_3_longest_prefix_decides_the_next_hop() -> Result<()> {
     if !requirement::met(&[Need::Scapy, Need::Raddle]) {
         return Ok(());
     }
@@ -242,7 +242,7 @@ fn longest_prefix_decides_the_next_hop() -> Result<()> {
 }
 
 #[test]
-fn packets_for_nobody_here_are_not_forwarded() -> Result<()> {
+fn rfc_1812_section_5_3_4_packets_for_nobody_here_are_not_forwarded() -> Result<()> {
     if !requirement::met(&[Need::Scapy, Need::Ping, Need::Raddle]) {
         return Ok(());
     }

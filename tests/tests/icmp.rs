@@ -23,7 +23,7 @@ fn judge_in(host: &Host, args: &Value) -> Result<Judge> {
 const NEEDS: &[Need] = &[Need::Ping, Need::Scapy, Need::Raddle];
 
 #[test]
-fn echo_reply_mirrors_id_sequence_and_data() -> Result<()> {
+fn rfc_792_echo_reply_mirrors_id_sequence_and_data() -> Result<()> {
     if !requirement::met(NEEDS) {
         return Ok(());
     }
@@ -61,7 +61,7 @@ fn echo_reply_mirrors_id_sequence_and_data() -> Result<()> {
 }
 
 #[test]
-fn every_own_address_answers_from_every_side() -> Result<()> {
+fn rfc_1812_section_4_3_3_6_every_own_address_answers_from_every_side() -> Result<()> {
     if !requirement::met(NEEDS) {
         return Ok(());
     }
@@ -78,8 +78,46 @@ fn every_own_address_answers_from_every_side() -> Result<()> {
     daemon.stop()
 }
 
+// RFC 4291 section 2.6.1, RFC 4443 section 2.2 b, RFC 4861 section 7.2.7, RFC 6164 section 5
 #[test]
-fn error_names_its_cause_and_quotes_the_packet() -> Result<()> {
+fn rfc_4291_section_2_6_1_any_router_of_a_network_answers_to_its_first_address() -> Result<()> {
+    if !requirement::met(NEEDS) {
+        return Ok(());
+    }
+    let topology = Topology::two_hosts()?;
+    let alice = topology.host("alice");
+    let daemon = Daemon::start(&topology.router, &DaemonConfig::routed(&topology))?;
+    daemon.ctl("set interface address east add 2001:db8:77::1/127")?;
+    let args = args(&topology, alice)?;
+    let said = judge_in(alice, &args)?.run(
+        "
+        result = []
+        near, far = '2001:db8:1::', '2001:db8:2::'
+        p = ask(nd_question(near, args['me6']), lambda p: ICMPv6ND_NA in p and p[ICMPv6ND_NA].tgt == near)
+        if p is None:
+            result.append('its neighbours do not find it')
+        elif (p[ICMPv6ND_NA].R, p[ICMPv6ND_NA].S, p[ICMPv6ND_NA].O, p.src) != (1, 1, 0, args['router']):
+            result.append(repr(p))
+        def echo(to):
+            return ask(ether / IPv6(src=args['me6'], dst=to) / ICMPv6EchoRequest(id=7, data=b'any'),
+                       lambda p: ICMPv6EchoReply in p, 3)
+        for to in (near, far):
+            p = echo(to)
+            if p is None or p[IPv6].src != args['gw6']:
+                result.append(f'{to}: {p!r}')
+            else:
+                result += wrong_checksums(p)
+        if echo('2001:db8:77::') is not None:
+            result.append('a network of two has none')
+        ",
+        args,
+    )?;
+    assert_eq!(said, json!([]), "{}", daemon.ctl("show errors")?);
+    daemon.stop()
+}
+
+#[test]
+fn rfc_1812_section_4_3_2_error_names_its_cause_and_quotes_the_packet() -> Result<()> {
     if !requirement::met(NEEDS) {
         return Ok(());
     }
@@ -151,7 +189,7 @@ fn error_names_its_cause_and_quotes_the_packet() -> Result<()> {
 }
 
 #[test]
-fn no_error_answers_what_must_not_be_answered() -> Result<()> {
+fn rfc_1812_section_4_3_2_7_no_error_answers_what_must_not_be_answered() -> Result<()> {
     if !requirement::met(NEEDS) {
         return Ok(());
     }

@@ -106,7 +106,7 @@ fn ipv6_packet_cut_at_any_byte_is_dropped() -> Result<()> {
 }
 
 #[test]
-fn each_broken_ipv4_header_field_has_its_own_reason() -> Result<()> {
+fn rfc_1812_section_5_2_2_each_broken_ipv4_header_field_has_its_own_reason() -> Result<()> {
     if !requirement::met(NEEDS) {
         return Ok(());
     }
@@ -125,7 +125,7 @@ fn each_broken_ipv4_header_field_has_its_own_reason() -> Result<()> {
 }
 
 #[test]
-fn each_broken_ipv6_header_field_is_dropped() -> Result<()> {
+fn rfc_8200_section_3_each_broken_ipv6_header_field_is_dropped() -> Result<()> {
     if !requirement::met(NEEDS) {
         return Ok(());
     }
@@ -193,7 +193,7 @@ fn padding_after_the_packet_is_harmless() -> Result<()> {
 }
 
 #[test]
-fn ipv6_extension_chains_are_forwarded_and_survived() -> Result<()> {
+fn rfc_8200_section_4_ipv6_extension_chains_are_forwarded_and_survived() -> Result<()> {
     if !requirement::met(NEEDS) {
         return Ok(());
     }

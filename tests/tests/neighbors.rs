@@ -10,7 +10,7 @@ use serde_json::json;
 const NEEDS: &[Need] = &[Need::Ping, Need::Scapy, Need::Raddle];
 
 #[test]
-fn answers_for_own_addresses_and_no_others() -> Result<()> {
+fn rfc_826_answers_for_own_addresses_and_no_others() -> Result<()> {
     if !requirement::met(NEEDS) {
         return Ok(());
     }
@@ -96,7 +96,7 @@ fn neighbor_that_does_not_answer_is_reported_unreachable() -> Result<()> {
 }
 
 #[test]
-fn changed_mac_is_learnt_from_the_neighbors_own_question() -> Result<()> {
+fn rfc_826_changed_mac_is_learnt_from_the_neighbors_own_question() -> Result<()> {
     if !requirement::met(NEEDS) {
         return Ok(());
     }

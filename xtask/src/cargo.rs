@@ -1,5 +1,6 @@
 //! Running cargo, and where things are in the repository.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -20,7 +21,12 @@ pub(crate) fn target() -> PathBuf {
 
 /// `cargo` with these words, run at the root. A build directory of its own keeps each kind of flags cached.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    program(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()), arguments)
+}
+
+/// As [`cargo`], by a program that is cargo or chooses one.
+fn program(name: impl AsRef<OsStr>, arguments: &[&str]) -> Command {
+    let mut command = Command::new(name);
     command.args(arguments).current_dir(root()).stdin(Stdio::null());
     // What cargo told this program about itself is not meant for another cargo.
     for (name, _) in std::env::vars_os() {
@@ -30,6 +36,22 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
         }
     }
     command
+}
+
+/// `cargo` of the toolchain beside the default one, which is used where it is installed and never added.
+pub(crate) fn nightly(arguments: &[&str]) -> Command {
+    // Not by the program that runs this one, which knows no other toolchain.
+    let mut command = program("cargo", &["+nightly"]);
+    for name in ["CARGO", "RUSTC", "RUSTDOC", "RUSTUP_TOOLCHAIN"] {
+        command.env_remove(name);
+    }
+    command.args(arguments);
+    command
+}
+
+/// Whether there is that toolchain.
+pub(crate) fn has_nightly() -> bool {
+    nightly(&["--version"]).output().is_ok_and(|output| output.status.success())
 }
 
 /// The host's target triple, as rustc names it.
@@ -67,7 +89,18 @@ pub(crate) enum Kind {
 /// # Errors
 /// When the build fails; its messages are on the terminal.
 pub(crate) fn build(command: &mut Command) -> Result<Vec<Artifact>> {
+    build_with(command, &[])
+}
+
+/// As [`build`], for a `cargo rustc` command with flags for the compiler.
+///
+/// # Errors
+/// As [`build`].
+pub(crate) fn build_with(command: &mut Command, flags: &[&str]) -> Result<Vec<Artifact>> {
     command.args(["--message-format", "json-render-diagnostics"]).stdout(Stdio::piped());
+    if !flags.is_empty() {
+        command.arg("--").args(flags);
+    }
     let output = command.stderr(Stdio::inherit()).output();
     let output = output.with_context(|| format!("cannot start `{}`", shown(command)))?;
     ensure!(output.status.success(), "`{}` failed ({})", shown(command), output.status);

@@ -9,8 +9,14 @@ use crate::supervise::Supervisor;
 use crate::{build, demo_generator, demo_story};
 
 /// What the story with real hosts works with.
-const PACKAGES: &[Package] =
-    &[packages::IPROUTE2, packages::PING, packages::CURL, packages::IPERF, packages::PYTHON];
+const PACKAGES: &[Package] = &[
+    packages::IPROUTE2,
+    packages::PING,
+    packages::CURL,
+    packages::IPERF,
+    packages::PYTHON,
+    packages::UNBOUND,
+];
 
 /// The demo takes no choices.
 #[derive(Debug, Clone, Copy, clap::Args)]

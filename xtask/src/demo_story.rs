@@ -68,6 +68,7 @@ pub(crate) fn tell() -> Result<()> {
     daemon.stop()?;
     println!("  SIGTERM: gone after {:.0} ms, with its socket.", begin.elapsed().as_secs_f64() * 1000.0);
     drop(topology);
+    crate::demo_nat64::tell()?;
     let left = own_namespaces();
     ensure!(left.is_empty(), "namespaces are left: {}", left.join(", "));
     println!("  The namespaces are gone too: nothing is left.\n");

@@ -1,4 +1,4 @@
-//! `cargo xtask docs`: writes the book's reference pages from what the core registers.
+//! `cargo xtask docs`: writes the book's reference pages from what the core registers, and the ABI's header for C.
 
 use std::process::ExitCode;
 
@@ -13,13 +13,15 @@ const WRITE: &str = "RADDLE_WRITE_REFERENCE";
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub(crate) struct Arguments {}
 
-/// Writes `docs/reference/*.md`.
+/// Writes `docs/reference/*.md` and `plugin-api/include/raddle_plugin.h`.
 ///
 /// # Errors
 /// When the build fails or a page cannot be written.
 pub(crate) fn run(_: &Arguments) -> Result<ExitCode> {
-    let status = cargo(&["test", "--package", "raddle", "--test", "reference"]).env(WRITE, "1").status()?;
-    ensure!(status.success(), "the reference pages could not be written ({status})");
-    println!("docs/reference is up to date");
+    for (package, test) in [("raddle", "reference"), ("raddle-plugin-api", "c_header")] {
+        let status = cargo(&["test", "--package", package, "--test", test]).env(WRITE, "1").status()?;
+        ensure!(status.success(), "what {test} compares could not be written ({status})");
+    }
+    println!("docs/reference and the plugin header for C are up to date");
     Ok(ExitCode::SUCCESS)
 }

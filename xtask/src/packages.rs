@@ -22,10 +22,36 @@ pub(crate) const CURL: Package = Package { name: "curl", probe: "curl" };
 pub(crate) const PYTHON: Package = Package { name: "python3", probe: raddle_tests::judge::PYTHON };
 /// Bulk TCP.
 pub(crate) const IPERF: Package = Package { name: "iperf3", probe: "iperf3" };
+/// Switching a device's offloads.
+pub(crate) const ETHTOOL: Package = Package { name: "ethtool", probe: "ethtool" };
 /// The judge of the black-box tests.
 pub(crate) const SCAPY: Package = Package { name: "python3-scapy", probe: raddle_tests::judge::SCAPY };
+/// What scapy encrypts with.
+pub(crate) const CRYPTOGRAPHY: Package =
+    Package { name: "python3-cryptography", probe: raddle_tests::judge::CRYPTOGRAPHY };
+/// The crypto engine of Intel, which the IPsec plugin is built with where it is.
+pub(crate) const IPSEC_MB: Package =
+    Package { name: "libipsec-mb-dev", probe: "/usr/include/intel-ipsec-mb.h" };
+/// A parser of OpenMetrics.
+pub(crate) const PROMETHEUS_CLIENT: Package =
+    Package { name: "python3-prometheus-client", probe: raddle_tests::judge::PROMETHEUS_CLIENT };
+/// The compiler of filters.
+pub(crate) const LIBPCAP: Package = Package { name: "libpcap0.8", probe: raddle_tests::requirement::LIBPCAP };
+/// The judge of capture files.
+pub(crate) const TSHARK: Package = Package { name: "tshark", probe: "tshark" };
+/// A routing daemon.
+pub(crate) const BIRD: Package = Package { name: "bird2", probe: "/usr/sbin/bird" };
+/// The resolver of the NAT64 tests and demo.
+pub(crate) const UNBOUND: Package = Package { name: "unbound", probe: raddle_tests::dns64::UNBOUND };
+/// A second opinion on stateless translation.
+pub(crate) const TAYGA: Package = Package { name: "tayga", probe: "/usr/sbin/tayga" };
+/// A linker.
+pub(crate) const LLD: Package = Package { name: "lld", probe: "ld.lld" };
 /// libFuzzer is C++.
 pub(crate) const CXX: Package = Package { name: "g++", probe: "g++" };
+
+/// Counts instructions.
+pub(crate) const VALGRIND: Package = Package { name: "valgrind", probe: "valgrind" };
 
 /// Makes sure that all of `packages` are installed.
 ///

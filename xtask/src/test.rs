@@ -15,6 +15,9 @@ use crate::{build, fuzz};
 /// Where the lock-free pieces live; each package must have a model.
 const LOOM_PACKAGES: &[&str] = &["raddle"];
 
+/// What is published for authors of plugins.
+const SDK: &str = "raddle-plugin-api";
+
 /// What the names (with their modules) of all models contain.
 const LOOM_FILTER: &str = "loom";
 
@@ -25,8 +28,22 @@ const FUZZ_SECONDS: u32 = 5;
 const BLACK_BOX_THREADS: u32 = 2;
 
 /// What the black-box tests work with.
-const BLACK_BOX_PACKAGES: &[Package] =
-    &[packages::IPROUTE2, packages::PING, packages::CURL, packages::IPERF, packages::PYTHON, packages::SCAPY];
+const BLACK_BOX_PACKAGES: &[Package] = &[
+    packages::IPROUTE2,
+    packages::PING,
+    packages::CURL,
+    packages::IPERF,
+    packages::ETHTOOL,
+    packages::PYTHON,
+    packages::SCAPY,
+    packages::CRYPTOGRAPHY,
+    packages::PROMETHEUS_CLIENT,
+    packages::LIBPCAP,
+    packages::TSHARK,
+    packages::BIRD,
+    packages::UNBOUND,
+    packages::TAYGA,
+];
 
 /// Which layers to run.
 #[derive(Debug, Clone, clap::Args)]
@@ -49,10 +66,16 @@ enum Layer {
     Unit,
     /// The examples' own tests
     Examples,
+    /// The SDK as it is published: packaged, and its documentation without a warning
+    Sdk,
+    /// One plugin by other profiles, linkers, toolchains, languages and ABI versions; the black-box tests load them
+    Abi,
     /// Models of the lock-free pieces
     Loom,
     /// Each fuzz target for a few seconds
     Fuzz,
+    /// Instructions a packet, beside those on record
+    Instructions,
     /// The daemon between network namespaces (root)
     BlackBox,
 }
@@ -65,8 +88,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let supervisor = Supervisor::new()?;
     let mut run = Run { supervisor, interrupted: None };
     let mut report = Report::default();
+    // What the build takes in where it is: tested where it can be had, and built without where not.
+    if packages::is_root()
+        && let Err(error) = packages::ensure_installed(&[packages::IPSEC_MB])
+    {
+        eprintln!("the IPsec plugin is built without Intel's engine: {error:#}");
+    }
     for layer in chosen(&arguments.layers) {
-        if layer == Layer::BlackBox && report.has_failed(Layer::Build.name()) {
+        let built_from = [Layer::Build, Layer::Abi];
+        if layer == Layer::BlackBox && built_from.iter().any(|layer| report.has_failed(layer.name())) {
             report.step(layer.name(), || Ok(Verdict::NotRun("the build failed".to_owned())));
             continue;
         }
@@ -84,7 +114,7 @@ fn chosen(named: &[Layer]) -> Vec<Layer> {
     let wanted = |layer: &Layer| {
         named.is_empty()
             || named.contains(layer)
-            || (*layer == Layer::Build && named.contains(&Layer::BlackBox))
+            || (matches!(layer, Layer::Build | Layer::Abi) && named.contains(&Layer::BlackBox))
     };
     Layer::value_variants().iter().copied().filter(wanted).collect()
 }
@@ -97,8 +127,11 @@ impl Layer {
             Self::Build => "build",
             Self::Unit => "unit",
             Self::Examples => "examples",
+            Self::Sdk => "sdk",
+            Self::Abi => "abi",
             Self::Loom => "loom",
             Self::Fuzz => "fuzz",
+            Self::Instructions => "instructions",
             Self::BlackBox => "black-box",
         }
     }
@@ -118,8 +151,11 @@ impl Run {
             Layer::Build => self.build(),
             Layer::Unit => self.unit(),
             Layer::Examples => self.examples(),
+            Layer::Sdk => self.sdk(),
+            Layer::Abi => self.abi(),
             Layer::Loom => self.loom(),
             Layer::Fuzz => self.fuzz(),
+            Layer::Instructions => self.instructions(),
             Layer::BlackBox => self.black_box(),
         }
     }
@@ -168,6 +204,19 @@ impl Run {
         Ok(Verdict::Passed)
     }
 
+    fn sdk(&mut self) -> Result<Verdict> {
+        // Builds what would be published, from the package alone.
+        self.succeed(&mut cargo(&["package", "--quiet", "--package", SDK, "--allow-dirty"]))?;
+        let mut documentation = cargo(&["doc", "--no-deps", "--features", "proptest", "--package", SDK]);
+        self.succeed(documentation.env("RUSTDOCFLAGS", "-D warnings"))?;
+        Ok(Verdict::Passed)
+    }
+
+    fn abi(&mut self) -> Result<Verdict> {
+        self.succeed(own_command()?.arg("abi"))?;
+        Ok(Verdict::Passed)
+    }
+
     fn loom(&mut self) -> Result<Verdict> {
         let mut command = cargo(&["test", "--lib", "--no-run"]);
         command.args(LOOM_PACKAGES.iter().flat_map(|package| ["--package", package]));
@@ -184,6 +233,11 @@ impl Run {
 
     fn fuzz(&mut self) -> Result<Verdict> {
         self.succeed(own_command()?.args(["fuzz", "--seconds", &FUZZ_SECONDS.to_string()]))?;
+        Ok(Verdict::Passed)
+    }
+
+    fn instructions(&mut self) -> Result<Verdict> {
+        self.succeed(own_command()?.arg("instructions"))?;
         Ok(Verdict::Passed)
     }
 
@@ -225,6 +279,7 @@ fn own_command() -> Result<Command> {
 /// The manifests of the workspaces besides the main one.
 fn outside_manifests() -> Result<Vec<PathBuf>> {
     let mut manifests = build::example_manifests()?;
+    manifests.extend(build::test_plugin_manifests()?);
     let fuzz = fuzz::manifest();
     if fuzz.exists() {
         manifests.push(fuzz);
@@ -240,6 +295,6 @@ mod tests {
     fn runs_all_layers_in_order_unless_some_are_named() {
         assert_eq!(chosen(&[]), Layer::value_variants());
         assert_eq!(chosen(&[Layer::Loom, Layer::Fmt]), [Layer::Fmt, Layer::Loom]);
-        assert_eq!(chosen(&[Layer::BlackBox]), [Layer::Build, Layer::BlackBox]);
+        assert_eq!(chosen(&[Layer::BlackBox]), [Layer::Build, Layer::Abi, Layer::BlackBox]);
     }
 }

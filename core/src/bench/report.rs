@@ -7,8 +7,12 @@ use serde::Serialize;
 pub struct NodeCost {
     /// The node.
     pub name: String,
-    /// TSC clocks a packet.
+    /// TSC clocks a generated packet.
     pub clocks_per_packet: f64,
+    /// Packets that came to it, for each that was generated.
+    pub share: f64,
+    /// Packets a call.
+    pub vectors_per_call: f64,
 }
 
 /// The result of a case: its best window.
@@ -18,6 +22,8 @@ pub struct CaseResult {
     pub case: String,
     /// Workers.
     pub workers: usize,
+    /// Packets of a full frame, at most.
+    pub vector_size: u32,
     /// Bytes of each frame, without FCS.
     pub frame_bytes: usize,
     /// Packets a second over all workers.
@@ -40,8 +46,8 @@ pub fn table(results: &[CaseResult]) -> String {
     let mut text = String::new();
     let _ = writeln!(
         text,
-        "{:<14} {:>7} {:>6} {:>8} {:>12} {:>14} {:>7}  nodes (clocks/packet)",
-        "case", "workers", "bytes", "Mpps", "vectors/call", "clocks/packet", "budget"
+        "{:<14} {:>7} {:>6} {:>6} {:>8} {:>12} {:>14} {:>7}  nodes (clocks/packet)",
+        "case", "workers", "vector", "bytes", "Mpps", "vectors/call", "clocks/packet", "budget"
     );
     for result in results {
         let nodes: Vec<_> =
@@ -49,9 +55,10 @@ pub fn table(results: &[CaseResult]) -> String {
         let verdict = if result.clocks_per_packet <= result.budget { ' ' } else { '!' };
         let _ = writeln!(
             text,
-            "{:<14} {:>7} {:>6} {:>8.2} {:>12.1} {:>14.1} {:>6.0}{verdict}  {}",
+            "{:<14} {:>7} {:>6} {:>6} {:>8.2} {:>12.1} {:>14.1} {:>6.0}{verdict}  {}",
             result.case,
             result.workers,
+            result.vector_size,
             result.frame_bytes,
             result.packets_per_second / 1e6,
             result.vectors_per_call,

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::top::View;
+
 /// A vector packet dataplane for Linux that hosts plugins.
 #[derive(Debug, Parser)]
 #[command(
@@ -28,10 +30,12 @@ pub(super) enum Command {
     /// Talk to a running dataplane.
     #[command(after_help = CTL_HELP)]
     Ctl(CtlArguments),
+    /// Watch a running dataplane: interfaces, nodes, plugins, drops, threads.
+    Top(TopArguments),
     /// Check configuration files, without root and without starting anything.
     #[command(subcommand, arg_required_else_help = true)]
     Config(ConfigCommand),
-    /// Look at plugins.
+    /// Judge, describe and sign plugin files, without a daemon.
     #[command(subcommand, arg_required_else_help = true)]
     Plugin(PluginCommand),
     /// Measure what a packet costs, on the real graph, from an in-memory generator.
@@ -64,16 +68,29 @@ pub(super) struct BenchArguments {
     /// Write the results to a file as JSON too.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Numbers of workers to run each case with.
-    #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [1, 2],
-        value_parser = clap::value_parser!(u32).range(1..=64))]
+    /// Numbers of workers to run each case with [default: 1,2; with --packets none].
+    #[arg(long, value_name = "N", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=64))]
     pub workers: Vec<u32>,
+    /// Packets of a full frame, at most: sizes to compare.
+    #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [256],
+        value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub vector_sizes: Vec<u32>,
     /// Length of a window, in seconds.
     #[arg(long, value_name = "S", default_value_t = 1.0)]
     pub seconds: f64,
     /// Windows of each case, of which the best counts.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub windows: u32,
+    /// Directory of the plugins that some cases need [default: `plugins` beside this program].
+    #[arg(long, value_name = "DIRECTORY")]
+    pub plugins: Option<PathBuf>,
+    /// Measure how cost grows: CASE names curves then, such as `routes`.
+    #[arg(long, conflicts_with_all = ["workers", "vector_sizes", "packets"])]
+    pub curves: bool,
+    /// Have N packets of one case pass, print how many they were, and measure nothing: for tools that watch from
+    /// outside.
+    #[arg(long, value_name = "N", conflicts_with_all = ["json", "vector_sizes", "seconds", "windows"])]
+    pub packets: Option<u64>,
 }
 
 /// Arguments of `raddle ctl`.
@@ -93,6 +110,32 @@ pub(super) struct CtlArguments {
     pub command: Vec<String>,
 }
 
+/// Arguments of `raddle top`.
+#[derive(Debug, Args)]
+pub(super) struct TopArguments {
+    /// Control socket of the daemon [default: /run/raddle/raddle.sock, or $XDG_RUNTIME_DIR/raddle.sock when not root].
+    #[arg(short, long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Print one screen as text, and exit.
+    #[arg(long)]
+    pub once: bool,
+    /// Seconds from one sample to the next.
+    #[arg(short, long, value_name = "S", default_value_t = 1.0, value_parser = interval)]
+    pub interval: f64,
+    /// What to show first.
+    #[arg(value_enum, value_name = "VIEW", default_value = "all")]
+    pub view: View,
+}
+
+fn interval(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|_| format!("`{text}` is not a number of seconds"))?;
+    if (0.1..=3600.0).contains(&seconds) {
+        Ok(seconds)
+    } else {
+        Err("expected 0.1 to 3600 seconds".to_owned())
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
     /// Report everything that is wrong with configuration files.
@@ -107,8 +150,30 @@ pub(super) enum ConfigCommand {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum PluginCommand {
-    /// Say whether files are plugins that this binary can load, and if not, why.
+    /// Say whether files are plugins that this binary can load, and what is in them; if not, why.
     Check {
+        /// The files.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Judge signatures too, by `plugins.trusted-keys` of this configuration.
+        #[arg(short, long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Print verdicts and descriptors as JSON.
+        #[arg(short, long)]
+        json: bool,
+    },
+    /// Make a key that signs plugins: the private one goes into FILE, the public one is printed, for
+    /// `plugins.trusted-keys`.
+    Keygen {
+        /// The file, which must not be there yet.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Sign plugins: the signature of FILE goes into FILE.sig.
+    Sign {
+        /// File of the private key.
+        #[arg(short, long, value_name = "KEY-FILE")]
+        key: PathBuf,
         /// The files.
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,

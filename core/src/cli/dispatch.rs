@@ -1,7 +1,7 @@
 //! Leads from the arguments to what does the work.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use clap::Parser;
 use super::args::{Arguments, BenchArguments, Command, ConfigCommand, PluginCommand};
 use super::engine::Engine;
 use super::exit::Exit;
-use super::output::{print, print_json};
-use super::{config, ctl, run};
+use super::output::print_json;
+use super::{config, ctl, plugin, run, top};
 use crate::bench::BenchOptions;
 
 /// Runs the binary with these arguments (the first is its name) on an engine.
@@ -27,9 +27,14 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, engine: &dyn Engine) 
     match arguments.command {
         Command::Run(arguments) => run::run(arguments.config.as_deref(), engine),
         Command::Ctl(arguments) => ctl::ctl(&arguments).into(),
+        Command::Top(arguments) => top::top(&arguments).into(),
         Command::Config(ConfigCommand::Check { files }) => config::check(&files, engine).into(),
         Command::Config(ConfigCommand::Schema) => print_json(&crate::control::config::schema()).into(),
-        Command::Plugin(PluginCommand::Check { files }) => check_plugins(&files, engine).into(),
+        Command::Plugin(PluginCommand::Check { files, config, json }) => {
+            plugin::check(&files, config.as_deref(), json, engine).into()
+        }
+        Command::Plugin(PluginCommand::Keygen { file }) => plugin::keygen(&file).into(),
+        Command::Plugin(PluginCommand::Sign { key, files }) => plugin::sign(&key, &files).into(),
         Command::Bench(arguments) => bench(arguments).into(),
     }
 }
@@ -40,32 +45,38 @@ fn bench(arguments: BenchArguments) -> Exit {
         eprintln!("error: a window of {seconds} s: it must last between 0.01 and 3600 seconds");
         return Exit::Usage;
     }
+    let workers: Vec<_> = arguments.workers.iter().map(|&workers| workers as usize).collect();
+    if let Some(packets) = arguments.packets {
+        return pass(&arguments.cases, packets, &workers, arguments.plugins.as_deref());
+    }
     let options = BenchOptions {
         cases: arguments.cases,
-        workers: arguments.workers.iter().map(|&workers| workers as usize).collect(),
+        workers: if workers.is_empty() { vec![1, 2] } else { workers },
         window: Duration::from_secs_f64(seconds),
         windows: arguments.windows as usize,
+        vector_sizes: arguments.vector_sizes,
         json: arguments.json,
+        plugins: arguments.plugins,
     };
-    match crate::bench::run(&options) {
+    ended(if arguments.curves { crate::bench::run_curves(&options) } else { crate::bench::run(&options) })
+}
+
+/// Has packets of one case pass, and says how many.
+fn pass(cases: &[String], packets: u64, workers: &[usize], plugins: Option<&Path>) -> Exit {
+    let ([case], [] | [_]) = (cases, workers) else {
+        eprintln!("error: --packets takes one case, and at most one number of workers");
+        return Exit::Usage;
+    };
+    let workers = workers.first().copied().unwrap_or(0);
+    ended(crate::bench::pass(case, packets, workers, plugins).map(|passed| println!("{passed}")))
+}
+
+fn ended(outcome: anyhow::Result<()>) -> Exit {
+    match outcome {
         Ok(()) => Exit::Success,
         Err(error) => {
             eprintln!("error: {error:#}");
             Exit::Failure
         }
     }
-}
-
-fn check_plugins(files: &[PathBuf], engine: &dyn Engine) -> Exit {
-    let mut exit = Exit::Success;
-    for file in files {
-        match engine.check_plugin(file) {
-            Ok(description) => exit = exit.max(print(&format!("{}: ok, {description}", file.display()))),
-            Err(reason) => {
-                eprintln!("{}: {reason}", file.display());
-                exit = Exit::Failure;
-            }
-        }
-    }
-    exit
 }

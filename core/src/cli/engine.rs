@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use serde_json::Value;
+
 use crate::control::config::{Config, Document, Owners, sections::PluginsConfig};
 
 /// What the command line needs of the engine.
@@ -14,9 +16,10 @@ pub trait Engine {
     /// Runs the dataplane until it is told to end, and returns the exit code.
     fn run(&self, document: Document, config: Config) -> ExitCode;
 
-    /// Describes a plugin in a few words, or says in one sentence why it cannot be used.
+    /// Describes a plugin, as data and in a few words, or says in one sentence why it cannot be used. If there are keys,
+    /// it must be signed with one of them.
     ///
     /// # Errors
     /// That sentence.
-    fn check_plugin(&self, file: &Path) -> Result<String, String>;
+    fn check_plugin(&self, file: &Path, trusted_keys: &[String]) -> Result<(Value, String), String>;
 }

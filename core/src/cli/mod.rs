@@ -10,9 +10,11 @@ mod engine;
 mod exit;
 mod history;
 mod output;
+mod plugin;
 mod run;
 mod session;
 mod shell;
+mod top;
 
 pub use dispatch::main;
 pub use engine::Engine;

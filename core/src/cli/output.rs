@@ -11,9 +11,15 @@ pub(super) fn print_json(value: &serde_json::Value) -> Exit {
 
 /// Prints a text and a newline. A reader that has had enough (`| head`) is no failure.
 pub(super) fn print(text: &str) -> Exit {
+    print_part(text).0
+}
+
+/// As [`print`], and says whether there is still a reader.
+pub(super) fn print_part(text: &str) -> (Exit, bool) {
     match writeln!(std::io::stdout().lock(), "{text}") {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Exit::Failure,
-        _ => Exit::Success,
+        Ok(()) => (Exit::Success, true),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => (Exit::Success, false),
+        Err(_) => (Exit::Failure, false),
     }
 }
 

@@ -3,8 +3,10 @@
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
+use serde_json::Value;
+
 use super::exit::Exit;
-use super::output::{print, print_json, report};
+use super::output::{print_part, report};
 use crate::control::client::{Answer, Client, ClientError};
 use crate::control::language::Completion;
 use crate::control::protocol::{Failure, Format};
@@ -45,8 +47,18 @@ impl Session {
     /// Runs a command and prints what it returns.
     pub fn run(&mut self, line: &str) -> Exit {
         let format = if self.json { Format::Json } else { Format::Text };
-        match self.client().and_then(|client| client.execute(line, format)) {
-            Ok(Ok(answer)) => print_answer(answer),
+        let (mut printer, mut exit) = (Printer::default(), Exit::Success);
+        let mut is_taken = true;
+        let mut take = |answer: Answer, more: bool| {
+            is_taken = printer.print(answer, more, &mut exit);
+            is_taken
+        };
+        let outcome = self.client().and_then(|client| client.execute_each(line, format, &mut take));
+        if !is_taken {
+            self.client = None;
+        }
+        match outcome {
+            Ok(Ok(())) => exit,
             Ok(Err(failure)) => print_failure(&failure),
             Err(error) => {
                 // What became of the command is not known, so it is not repeated; the next one connects again.
@@ -62,12 +74,45 @@ pub(super) fn is_farewell(line: &str) -> bool {
     matches!(line.trim(), "quit" | "exit")
 }
 
-fn print_answer(answer: Answer) -> Exit {
-    match (answer.data, answer.text) {
-        (Some(data), _) if std::io::stdout().is_terminal() => print_json(&data),
-        (Some(data), _) => print(&data.to_string()),
-        (None, Some(text)) if !text.is_empty() => print(&text),
-        _ => Exit::Success,
+/// Prints an answer part by part; lists become one list.
+#[derive(Default)]
+struct Printer {
+    /// A list was begun that is not ended yet.
+    in_list: bool,
+    /// It has elements.
+    has_elements: bool,
+}
+
+impl Printer {
+    /// Prints a part; `false` when nobody reads any more.
+    fn print(&mut self, answer: Answer, more: bool, exit: &mut Exit) -> bool {
+        let text = match (answer.data, answer.text) {
+            (Some(Value::Array(list)), _) if more || self.in_list => self.list(&list, more),
+            (Some(data), _) if std::io::stdout().is_terminal() => format!("{data:#}"),
+            (Some(data), _) => data.to_string(),
+            (None, Some(text)) if !text.is_empty() => text,
+            _ => return true,
+        };
+        let (outcome, is_read) = print_part(&text);
+        *exit = outcome;
+        is_read
+    }
+
+    /// A part of a list, an element a line.
+    fn list(&mut self, list: &[Value], more: bool) -> String {
+        let mut text = if self.in_list { String::new() } else { "[".to_owned() };
+        let mut elements = Vec::with_capacity(list.len());
+        elements.extend(list.iter().map(Value::to_string));
+        if self.has_elements && !elements.is_empty() {
+            text.push(',');
+        }
+        text += &elements.join(",\n");
+        self.has_elements |= !elements.is_empty();
+        self.in_list = more;
+        if !more {
+            text.push(']');
+        }
+        text
     }
 }
 

@@ -75,6 +75,19 @@ pub struct Answer {
     pub text: Option<String>,
 }
 
+impl Answer {
+    /// Adds the part that follows: lists grow, texts go on in the next line.
+    fn append(&mut self, part: Self) {
+        if let (Some(Value::Array(list)), Some(Value::Array(more))) = (&mut self.data, part.data) {
+            list.extend(more);
+        }
+        if let (Some(text), Some(more)) = (&mut self.text, part.text) {
+            text.push('\n');
+            text.push_str(&more);
+        }
+    }
+}
+
 impl Client {
     /// Connects to the instance that listens on `path`.
     ///
@@ -92,12 +105,40 @@ impl Client {
     /// # Errors
     /// The outer error: the answer is not known. The inner one: the command failed.
     pub fn execute(&mut self, command: &str, format: Format) -> Result<Result<Answer, Failure>, ClientError> {
+        let mut whole: Option<Answer> = None;
+        let outcome = self.execute_each(command, format, &mut |part, _| {
+            match &mut whole {
+                Some(whole) => whole.append(part),
+                None => whole = Some(part),
+            }
+            true
+        })?;
+        Ok(outcome.map(|()| whole.unwrap_or_default()))
+    }
+
+    /// Has a command carried out whose answer may come in parts: `take` gets each, and whether more follow, and says
+    /// whether it wants them. A connection on which not all were wanted is of no more use.
+    ///
+    /// # Errors
+    /// As [`Self::execute`].
+    pub fn execute_each(
+        &mut self,
+        command: &str,
+        format: Format,
+        take: &mut dyn FnMut(Answer, bool) -> bool,
+    ) -> Result<Result<(), Failure>, ClientError> {
         let request = Request { command: Some(command.to_owned()), format, ..Request::default() };
-        let response = self.call(request)?;
-        Ok(match response.error {
-            Some(failure) if !response.ok => Err(failure),
-            _ => Ok(Answer { data: response.data, text: response.text }),
-        })
+        let mut response = self.call(request)?;
+        loop {
+            let Response { ok, more, data, text, error, .. } = response;
+            if let Some(failure) = error.filter(|_| !ok) {
+                return Ok(Err(failure));
+            }
+            if !take(Answer { data, text }, more) || !more {
+                return Ok(Ok(()));
+            }
+            response = self.read(self.last_id, Ok(()))?;
+        }
     }
 
     /// Asks what may stand at byte `cursor` of `line`.
@@ -121,6 +162,12 @@ impl Client {
         let line = serde_json::to_string(&request).map_err(|error| protocol(error.to_string()))?;
         // A server that refuses the connection answers and closes: read its answer even if the request cannot be sent.
         let sent = self.stream.get_mut().write_all(format!("{line}\n").as_bytes());
+        self.read(request.id, sent)
+    }
+
+    /// Reads a response to the request of this id, to send which this was the outcome.
+    fn read(&mut self, id: u64, sent: io::Result<()>) -> Result<Response, ClientError> {
+        let protocol = |reason: String| ClientError::Protocol { path: self.path.clone(), reason };
         let mut answer = Vec::new();
         let read = self.stream.by_ref().take(MAX_RESPONSE_BYTES).read_until(b'\n', &mut answer);
         if answer.last() != Some(&b'\n') {
@@ -132,7 +179,7 @@ impl Client {
         let response: Response =
             serde_json::from_slice(&answer).map_err(|error| protocol(error.to_string()))?;
         match response.id {
-            Some(id) if id != request.id => Err(protocol(format!("answer {id} to request {}", request.id))),
+            Some(other) if other != id => Err(protocol(format!("answer {other} to request {id}"))),
             _ => Ok(response),
         }
     }

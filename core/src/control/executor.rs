@@ -105,7 +105,7 @@ impl EngineExecutor {
                 };
                 let reply = move |outcome: Result<crate::host::Answer, raddle_plugin_api::Failure>| {
                     answerer.answer(Run::Done(match outcome {
-                        Ok(answer) => Ok(Output { data: answer.data, text: answer.text }),
+                        Ok(answer) => Ok(Output { data: answer.data, text: answer.text, rest: answer.rest }),
                         Err(failure) => Err(Failure::new(failure.to_string())),
                     }));
                 };
@@ -122,7 +122,7 @@ impl Executor for EngineExecutor {
             let reading = known.set.interpret(line);
             let failure = match reading {
                 Ok(Interpreted::Nothing) => {
-                    return Ok(Output { data: Value::Null, text: Some(String::new()) });
+                    return Ok(Output { text: Some(String::new()), ..Output::from(Value::Null) });
                 }
                 Ok(Interpreted::Command(invocation)) => {
                     match self.run(&known, invocation.command, invocation.arguments)? {
@@ -131,7 +131,9 @@ impl Executor for EngineExecutor {
                     }
                     continue;
                 }
-                Ok(Interpreted::Help(page)) => Ok(Output { data: json!(page), text: Some(page.to_string()) }),
+                Ok(Interpreted::Help(page)) => {
+                    Ok(Output { text: Some(page.to_string()), ..Output::from(json!(page)) })
+                }
                 Err(error) => Err(error.into()),
             };
             // What the line is not, it may be by a command that has come since.

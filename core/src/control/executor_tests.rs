@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::protocol::{Executor, Format, answer};
+use super::protocol::tests::answer;
+use super::protocol::{Executor, Format};
 use super::test_engine::with_engine;
 
 #[test]

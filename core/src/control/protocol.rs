@@ -2,6 +2,8 @@
 //!
 //! A line that does not begin with `{` is a command typed by a person; it is answered as plain text.
 
+use std::io;
+
 use schemars::{JsonSchema, schema_for};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -59,6 +61,10 @@ pub struct Response {
     pub id: Option<u64>,
     /// Whether the command was carried out.
     pub ok: bool,
+    /// Whether another response to the same request follows, with more of what the command returns. Parts that are lists
+    /// make one list.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
     /// What the command returns; for a completion, see the schema of `completion`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<Value>,
@@ -88,6 +94,8 @@ pub struct Output {
     pub data: Value,
     /// The data for people to read; when a command brings none it is rendered from the data.
     pub text: Option<String>,
+    /// The command that gives what follows, if this is a part only.
+    pub rest: Option<String>,
 }
 
 /// What a command returns, or why it was not carried out.
@@ -125,7 +133,7 @@ impl From<CommandError> for Failure {
 
 impl From<Value> for Output {
     fn from(data: Value) -> Self {
-        Output { data, text: None }
+        Output { data, text: None, rest: None }
     }
 }
 
@@ -139,11 +147,12 @@ impl Output {
 impl Response {
     /// The response to a command.
     pub fn to_command(id: u64, format: Format, reply: Reply) -> Self {
-        let mut response = Response { id: Some(id), ok: reply.is_ok(), data: None, text: None, error: None };
+        let mut response =
+            Response { id: Some(id), ok: reply.is_ok(), more: false, data: None, text: None, error: None };
         match reply {
             Ok(output) if format == Format::Json => response.data = Some(output.data),
             Ok(output) if format == Format::Text => response.text = Some(output.into_text()),
-            Ok(Output { data, text }) => {
+            Ok(Output { data, text, .. }) => {
                 response.text = Some(text.unwrap_or_else(|| super::render::text(&data)));
                 response.data = Some(data);
             }
@@ -154,15 +163,27 @@ impl Response {
 
     /// The response to a request that failed; `id` is `None` when it could not be read.
     pub fn failure(id: Option<u64>, message: impl Into<String>) -> Self {
-        Response { id, ok: false, data: None, text: None, error: Some(Failure::new(message)) }
+        Response { id, ok: false, more: false, data: None, text: None, error: Some(Failure::new(message)) }
     }
 
     /// The response to a completion.
     pub fn to_completion(id: u64, completion: &Completion) -> Self {
         match serde_json::to_value(completion) {
-            Ok(data) => Response { id: Some(id), ok: true, data: Some(data), text: None, error: None },
+            Ok(data) => {
+                Response { id: Some(id), ok: true, more: false, data: Some(data), text: None, error: None }
+            }
             Err(error) => Response::failure(Some(id), error.to_string()),
         }
+    }
+}
+
+impl Response {
+    fn to_line(&self) -> String {
+        serde_json::to_string(self).unwrap_or_else(|error| {
+            // Plain strings always serialize; what failed is the command's data.
+            json!(Response::failure(self.id, format!("the answer cannot be written as JSON: {error}")))
+                .to_string()
+        })
     }
 }
 
@@ -175,35 +196,64 @@ pub fn schema() -> Value {
     })
 }
 
-/// Answers one line of a client; the answer has no newline at its end and, unless it is plain text, none within.
-pub fn answer(line: &str, executor: &dyn Executor) -> String {
+/// Answers one line of a client, by one or more parts. A part has no newline at its end and, unless it is plain text, none within;
+/// the command that gives the next part is run when `write` has taken the one before.
+///
+/// # Errors
+/// Those of `write`.
+pub fn answer_each(
+    line: &str,
+    executor: &dyn Executor,
+    write: &mut dyn FnMut(&str) -> io::Result<()>,
+) -> io::Result<()> {
     if !line.trim_start().starts_with('{') {
-        return match executor.execute(line, Format::Text) {
-            Ok(output) => output.into_text(),
-            Err(failure) => failure.render(),
-        };
+        let mut next = Some(line.to_owned());
+        while let Some(line) = next.take() {
+            match executor.execute(&line, Format::Text) {
+                Ok(mut output) => {
+                    next = output.rest.take();
+                    write(&output.into_text())?;
+                }
+                Err(failure) => write(&failure.render())?,
+            }
+        }
+        return Ok(());
     }
     let response = match serde_json::from_str::<Request>(line) {
         Err(error) => Response::failure(None, format!("the request is not understood: {error}")),
         Ok(Request { id, command: Some(command), complete: None, format }) => {
-            Response::to_command(id, format, executor.execute(&command, format))
+            let mut next = Some(command);
+            while let Some(command) = next.take() {
+                let mut reply = executor.execute(&command, format);
+                next = reply.as_mut().ok().and_then(|output| output.rest.take());
+                let response = Response::to_command(id, format, reply);
+                write(&Response { more: next.is_some(), ..response }.to_line())?;
+            }
+            return Ok(());
         }
         Ok(Request { id, command: None, complete: Some(CompleteRequest { line, cursor }), .. }) => {
             Response::to_completion(id, &executor.complete(&line, cursor))
         }
         Ok(Request { id, .. }) => Response::failure(Some(id), "a request has either `command` or `complete`"),
     };
-    serde_json::to_string(&response).unwrap_or_else(|error| {
-        // Plain strings always serialize; what failed is the command's data.
-        json!(Response::failure(response.id, format!("the answer cannot be written as JSON: {error}")))
-            .to_string()
-    })
+    write(&response.to_line())
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
     use crate::control::language::{Candidate, CommandSet, Interpreted, NoCompleter};
+
+    /// All parts, one a line.
+    pub(crate) fn answer(line: &str, executor: &dyn Executor) -> String {
+        let mut parts = Vec::new();
+        answer_each(line, executor, &mut |part| {
+            parts.push(part.to_owned());
+            Ok(())
+        })
+        .unwrap();
+        parts.join("\n")
+    }
 
     /// Knows a few commands that need no engine.
     pub(crate) struct Sample {
@@ -225,7 +275,9 @@ pub(crate) mod tests {
         fn execute(&self, line: &str, _: Format) -> Reply {
             match self.set.interpret(line)? {
                 Interpreted::Nothing => Ok(Value::Null.into()),
-                Interpreted::Help(page) => Ok(Output { data: json!(page), text: Some(page.to_string()) }),
+                Interpreted::Help(page) => {
+                    Ok(Output { text: Some(page.to_string()), ..Output::from(json!(page)) })
+                }
                 Interpreted::Command(invocation) => {
                     let arguments = invocation.arguments;
                     if let Some(bytes) = arguments.get("bytes").and_then(Value::as_u64) {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 
-use super::protocol::{Executor, MAX_REQUEST_BYTES, Response, answer};
+use super::protocol::{Executor, MAX_REQUEST_BYTES, Response, answer_each};
 use super::socket::{SocketError, SocketFile};
 
 /// Connections served at once.
@@ -231,15 +231,16 @@ fn converse(stream: &UnixStream, executor: &dyn Executor, limits: &Limits) -> io
         if line.len() > MAX_REQUEST_BYTES {
             return refuse(stream, &line, &format!("a line has at most {MAX_REQUEST_BYTES} bytes"), limits);
         }
-        let answer = match std::str::from_utf8(&line) {
+        let text = match std::str::from_utf8(&line) {
             Ok("quit" | "exit") => return Ok(()),
-            Ok(text) => answer(text, executor),
+            Ok(text) => text,
             Err(_) => return refuse(stream, &line, "a line is UTF-8 text", limits),
         };
-        // A plain command may have nothing to say; a JSON answer is never empty.
-        if !answer.is_empty() {
-            write_within(stream, format!("{answer}\n").as_bytes(), limits.write_timeout)?;
-        }
+        answer_each(text, executor, &mut |part| match part {
+            // A plain command may have nothing to say; a JSON answer is never empty.
+            "" => Ok(()),
+            part => write_within(stream, format!("{part}\n").as_bytes(), limits.write_timeout),
+        })?;
     }
 }
 

@@ -180,7 +180,7 @@ impl Device for TestDevice {
         match change {
             Change::Mtu(mtu) => self.properties.mtu = mtu,
             Change::Mac(mac) => self.properties.mac = Some(mac),
-            Change::Up(_) | Change::Promiscuous(_) => {}
+            Change::Up(_) | Change::Promiscuous(_) | Change::Address { .. } => {}
         }
         Ok(())
     }

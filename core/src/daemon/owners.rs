@@ -17,13 +17,20 @@ const OF_THE_CORE: &[&str] = &["neighbor"];
 pub fn owners(plugins: &PluginsConfig) -> Owners {
     let mut owners = Owners::new();
     add(&mut owners, &raddle_plugin_api::registration::registrations());
-    if let Ok(discovery) = crate::plugin::discover(&policy(plugins)) {
-        for plugin in &discovery.plugins {
-            add(&mut owners, &parts(plugin).registrations);
-        }
-        if !discovery.refused.is_empty() {
-            owners.accept_unknown();
-        }
+    // The start says what is wrong with the plugins; what they would own is not known.
+    let Ok(discovery) = crate::plugin::discover(&policy(plugins)) else {
+        owners.accept_unknown();
+        return owners;
+    };
+    for plugin in &discovery.plugins {
+        add(&mut owners, &parts(plugin).registrations);
+    }
+    // The section of a plugin that is left out can stay in the file; nobody is there who could check it.
+    for (name, _) in &discovery.disabled {
+        owners.section_with(name, Box::new(|_| Ok(())));
+    }
+    if !discovery.refused.is_empty() {
+        owners.accept_unknown();
     }
     owners
 }

@@ -123,7 +123,7 @@ impl Device for LoopbackDevice {
             Change::Mtu(mtu) => self.mtu = mtu,
             Change::Mac(mac) if !mac.is_unicast() => bail!("the MAC address {mac} is not a unicast address"),
             Change::Mac(mac) => self.mac = mac,
-            Change::Up(_) | Change::Promiscuous(_) => {}
+            Change::Up(_) | Change::Promiscuous(_) | Change::Address { .. } => {}
         }
         Ok(())
     }

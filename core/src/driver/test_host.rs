@@ -7,8 +7,8 @@ use std::marker::PhantomData;
 use std::sync::Mutex;
 
 use raddle_plugin_api::abi::{
-    BufferHeader, CounterMemory, Frame, HostTable, LogLevel, NodeContext, RxTable, Sink, Status, TaskTable,
-    Text, TxTable, WorkerContext,
+    BufferHeader, Counted, CounterMemory, FileRequest, Frame, HostTable, LogLevel, NodeContext, RxTable,
+    Sink, Status, TaskTable, Text, TxTable, WorkerContext,
 };
 use raddle_plugin_api::driver::{Device, Driver, Request};
 use raddle_plugin_api::instance::Instance;
@@ -433,12 +433,24 @@ fn table(data: *mut c_void) -> HostTable {
     unsafe extern "C" fn field(_: *mut c_void, _: Text, _: u32, _: u32) -> u32 {
         u32::MAX
     }
+    unsafe extern "C" fn handoff(_: *mut NodeContext, _: u32, _: u32, _: u16) -> u32 {
+        0
+    }
+    unsafe extern "C" fn wake_thread_at(_: *mut WorkerContext, _: u64) {}
     unsafe extern "C" fn by_name(_: *mut c_void, _: Text) -> u32 {
         u32::MAX
     }
+    unsafe extern "C" fn count(_: *mut WorkerContext, _: u32, _: Counted, _: u64, _: u64) {}
+    unsafe extern "C" fn watch_file(_: *mut c_void, _: *const FileRequest, _: Sink) -> u64 {
+        0
+    }
+    unsafe extern "C" fn unwatch_file(_: *mut c_void, _: u64) {}
+    unsafe extern "C" fn memory(_: *mut c_void, _: Text, _: u64, _: usize, _: usize) -> *mut u8 {
+        std::ptr::null_mut()
+    }
     HostTable {
         size: size_of::<HostTable>() as u32,
-        reserved: 0,
+        thread_count: 1,
         data,
         enqueue,
         enqueue_frame,
@@ -462,6 +474,12 @@ fn table(data: *mut c_void) -> HostTable {
         field,
         arc: by_name,
         node: by_name,
+        handoff,
+        wake_thread_at,
+        count,
+        watch_file,
+        unwatch_file,
+        memory,
     }
 }
 

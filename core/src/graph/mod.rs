@@ -4,4 +4,7 @@ mod ordering;
 mod table;
 
 pub use ordering::{OrderError, Ordered, order};
-pub use table::{DROP_NODE, ErrorInfo, Graph, GraphError, MAX_ERRORS, MAX_NODES, NodeInfo, NodeNames, Owner};
+pub use table::{
+    DROP_NODE, ErrorInfo, FAULT_ERROR, FILE_POLL_NODE, GONE_ERROR, Graph, GraphError, MAX_ERRORS, MAX_NODES,
+    NodeInfo, NodeNames, Owner,
+};

@@ -1,6 +1,6 @@
 //! The table of nodes: names, arcs, errors, owners. Main thread only.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use raddle_plugin_api::abi::{NodeKind, NodeRegistration};
@@ -11,6 +11,12 @@ pub const MAX_NODES: usize = 1024;
 pub const MAX_ERRORS: usize = 8192;
 /// The node that every graph starts with: it counts packets by reason, and gives them back.
 pub const DROP_NODE: u16 = 0;
+/// Index of `file-poll`.
+pub const FILE_POLL_NODE: u16 = 1;
+/// The reason of drops of packets for a node whose plugin is gone.
+pub const GONE_ERROR: u16 = 1;
+/// The reason of drops of packets in the hands of a node that failed.
+pub const FAULT_ERROR: u16 = 2;
 
 /// Who registered a node: 0 is the core, plugins count from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -40,7 +46,7 @@ pub struct NodeInfo {
     pub error_count: u32,
     /// What it registered.
     pub registration: NodeRegistration,
-    /// `false` once its owner is gone: the index is not used again, packets that still come are dropped.
+    /// `false` once its owner is gone: packets that still come are dropped, and the index waits for a node of this name.
     pub alive: bool,
 }
 
@@ -84,99 +90,148 @@ pub enum GraphError {
 }
 
 /// The graph on paper.
+///
+/// A name has one index for good, so whoever keeps an index (an arc, a table, a packet under way) finds the node of that
+/// name behind it also when its plugin was loaded again or upgraded. A node is added in two steps: staged by
+/// [`Graph::add`], when it is found by name already, and put in its place by [`Graph::commit`] while the workers stand.
 #[derive(Default)]
 pub struct Graph {
     nodes: Vec<NodeInfo>,
-    by_name: HashMap<String, u16>,
+    /// Index of every name that ever was.
+    places: HashMap<String, u16>,
+    staged: BTreeMap<u16, NodeInfo>,
     errors: Vec<ErrorInfo>,
 }
 
 impl Graph {
-    /// A graph whose first error is the one without a reason. The first node added must be `drop`.
+    /// A graph whose first errors are the host's own. The first node added must be `drop`.
     pub fn new() -> Self {
-        let unspecified = ErrorInfo {
-            node: "drop".into(),
-            name: "unspecified".into(),
-            text: "dropped without a reason".into(),
-        };
-        Self { errors: vec![unspecified], ..Self::default() }
+        let own =
+            |name: &str, text: &str| ErrorInfo { node: "drop".into(), name: name.into(), text: text.into() };
+        let errors = vec![
+            own("unspecified", "dropped without a reason"),
+            own("plugin-gone", "sent to a node whose plugin is quarantined, disabled or unloaded"),
+            own("plugin-fault", "in the hands of a node that panicked, or did not send its packets on"),
+        ];
+        debug_assert_eq!(errors.len(), usize::from(FAULT_ERROR) + 1);
+        Self { errors, ..Self::default() }
     }
 
-    /// Adds a node; its nexts are found later, by [`Graph::resolve_nodes`].
+    /// Stages a node; its nexts are found later, by [`Graph::resolve_nodes`]. It may have the name of a node of the image
+    /// that it `replaces`.
     ///
     /// # Errors
     /// Name taken, or a table full; nothing is added then.
     pub fn add(
         &mut self,
         owner: Owner,
+        replaces: Option<Owner>,
         registration: NodeRegistration,
         names: NodeNames,
     ) -> Result<u16, GraphError> {
         let NodeNames { name, nexts, errors } = names;
-        if self.by_name.contains_key(&name) {
-            return Err(GraphError::DuplicateNode { name });
-        }
-        if self.nodes.len() >= MAX_NODES {
+        let place = self.places.get(&name).copied();
+        if let Some(place) = place {
+            let there = &self.nodes[usize::from(place)];
+            if self.staged.contains_key(&place) || (there.alive && Some(there.owner) != replaces) {
+                return Err(GraphError::DuplicateNode { name });
+            }
+        } else if self.nodes.len() >= MAX_NODES {
             return Err(GraphError::TooManyNodes);
         }
-        // A node that comes back under its name finds its old errors, so that loading again and again uses up nothing.
-        let known = self.errors.iter().position(|error| error.node == name);
-        let same = known.filter(|&base| {
-            let old = self.errors[base..].iter().take_while(|error| error.node == name);
-            old.map(|error| &error.name).eq(errors.iter().map(|(name, _)| name))
-        });
-        let error_base = same.unwrap_or(self.errors.len());
-        if same.is_none() {
-            if self.errors.len() + errors.len() > MAX_ERRORS {
-                return Err(GraphError::TooManyErrors { node: name });
-            }
-            self.errors.extend(errors.iter().map(|(error, text)| ErrorInfo {
-                node: name.clone(),
-                name: error.clone(),
-                text: text.clone(),
-            }));
-        }
-        let index = self.nodes.len() as u16;
-        self.by_name.insert(name.clone(), index);
-        let next_names = std::iter::once("drop".to_owned()).chain(nexts).collect();
-        self.nodes.push(NodeInfo {
-            name,
+        let error_base = self.add_errors(&name, &errors)?;
+        let info = NodeInfo {
+            name: name.clone(),
             owner,
             kind: registration.kind,
-            next_names,
+            next_names: std::iter::once("drop".to_owned()).chain(nexts).collect(),
             nexts: Arc::new([]),
-            error_base: error_base as u32,
+            error_base,
             error_count: errors.len() as u32,
             registration,
             alive: true,
+        };
+        let index = place.unwrap_or_else(|| {
+            let index = self.nodes.len() as u16;
+            self.places.insert(name, index);
+            self.nodes.push(NodeInfo { alive: false, ..info.clone() });
+            index
         });
+        self.staged.insert(index, info);
         Ok(index)
     }
 
-    /// Finds the nexts of these nodes.
+    /// The first of a node's errors. One that comes back with those that it once had finds them again, so that loading
+    /// over and over uses up nothing.
+    fn add_errors(&mut self, node: &str, errors: &[(String, String)]) -> Result<u32, GraphError> {
+        let same = |known: &ErrorInfo, name: &String| known.node == node && known.name == *name;
+        let known = (0..self.errors.len()).find(|&base| {
+            self.errors[base..].len() >= errors.len()
+                && self.errors[base..].iter().zip(errors).all(|(known, (name, _))| same(known, name))
+        });
+        if let Some(base) = known {
+            return Ok(base as u32);
+        }
+        if self.errors.len() + errors.len() > MAX_ERRORS {
+            return Err(GraphError::TooManyErrors { node: node.to_owned() });
+        }
+        let base = self.errors.len() as u32;
+        self.errors.extend(errors.iter().map(|(name, text)| ErrorInfo {
+            node: node.to_owned(),
+            name: name.clone(),
+            text: text.clone(),
+        }));
+        Ok(base)
+    }
+
+    /// Finds the nexts of these staged nodes, as the graph will be when the image that they `replaces` is gone.
     ///
     /// # Errors
     /// A next names no node.
-    pub fn resolve_nodes(&mut self, nodes: &[u16]) -> Result<(), GraphError> {
-        for &index in nodes {
-            let node = &self.nodes[usize::from(index)];
+    pub fn resolve_nodes(&mut self, nodes: &[u16], replaces: Option<Owner>) -> Result<(), GraphError> {
+        for index in nodes {
+            let Some(node) = self.staged.get(index) else { continue };
+            let stays = |place: &u16| {
+                let there = &self.nodes[usize::from(*place)];
+                self.staged.contains_key(place) || (there.alive && Some(there.owner) != replaces)
+            };
             let missing =
                 |next: &String| GraphError::MissingNext { node: node.name.clone(), next: next.clone() };
-            let find = |next: &String| self.by_name.get(next).copied().ok_or_else(|| missing(next));
-            let nexts: Result<Vec<u16>, _> = node.next_names.iter().map(find).collect();
-            self.nodes[usize::from(index)].nexts = nexts?.into();
+            let find =
+                |next: &String| self.places.get(next).copied().filter(stays).ok_or_else(|| missing(next));
+            let nexts: Vec<u16> = node.next_names.iter().map(find).collect::<Result<_, _>>()?;
+            if let Some(node) = self.staged.get_mut(index) {
+                node.nexts = nexts.into();
+            }
         }
         Ok(())
     }
 
-    /// Marks the nodes of `owner` as gone and frees their names.
+    /// A node that is staged.
+    pub fn staged(&self, index: u16) -> Option<&NodeInfo> {
+        self.staged.get(&index)
+    }
+
+    /// Puts staged nodes in their places.
+    pub fn commit(&mut self, nodes: &[u16]) {
+        for index in nodes {
+            if let Some(info) = self.staged.remove(index) {
+                self.nodes[usize::from(*index)] = info;
+            }
+        }
+    }
+
+    /// Forgets the nodes that an owner has staged.
+    pub fn unstage(&mut self, owner: Owner) {
+        self.staged.retain(|_, node| node.owner != owner);
+    }
+
+    /// Marks the nodes of `owner` as gone.
     pub fn retire(&mut self, owner: Owner) -> Vec<u16> {
         let mut gone = Vec::new();
-        for (index, node) in
-            self.nodes.iter_mut().enumerate().filter(|(_, node)| node.owner == owner && node.alive)
-        {
+        let own = self.nodes.iter_mut().enumerate().filter(|(_, node)| node.owner == owner && node.alive);
+        for (index, node) in own {
             node.alive = false;
-            self.by_name.remove(&node.name);
             gone.push(index as u16);
         }
         gone
@@ -187,9 +242,10 @@ impl Graph {
         &self.nodes
     }
 
-    /// The node with this name.
+    /// The node with this name, one that is staged among them.
     pub fn find(&self, name: &str) -> Option<u16> {
-        self.by_name.get(name).copied()
+        let place = self.places.get(name).copied()?;
+        (self.nodes[usize::from(place)].alive || self.staged.contains_key(&place)).then_some(place)
     }
 
     /// Name of a node, for people.
@@ -241,5 +297,79 @@ impl NodeNames {
         };
         texts.resize(errors.len(), String::new());
         Self { name, nexts, errors: errors.into_iter().zip(texts).collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::{drop_node, gone_node};
+
+    const ONE: Owner = Owner(1);
+    const TWO: Owner = Owner(2);
+
+    fn named(name: &str, nexts: &[&str], errors: &[&str]) -> NodeNames {
+        NodeNames {
+            name: name.to_owned(),
+            nexts: nexts.iter().map(|&next| next.to_owned()).collect(),
+            errors: errors.iter().map(|&error| (error.to_owned(), String::new())).collect(),
+        }
+    }
+
+    fn graph() -> Graph {
+        let mut graph = Graph::new();
+        let drop = graph.add(Owner::CORE, None, drop_node(), named("drop", &[], &[])).expect("the first");
+        graph.commit(&[drop]);
+        graph
+    }
+
+    fn load(graph: &mut Graph, owner: Owner, replaces: Option<Owner>, names: NodeNames) -> u16 {
+        let index = graph.add(owner, replaces, gone_node(), names).expect("a free name");
+        graph.resolve_nodes(&[index], replaces).expect("its nexts are there");
+        if let Some(old) = replaces {
+            graph.retire(old);
+        }
+        graph.commit(&[index]);
+        index
+    }
+
+    #[test]
+    fn a_name_keeps_its_index_and_its_errors_over_loads() {
+        let mut graph = graph();
+        let first = load(&mut graph, ONE, None, named("a", &[], &["x", "y"]));
+        assert_eq!(graph.retire(ONE), [first]);
+        assert_eq!(graph.find("a"), None);
+        let other = load(&mut graph, TWO, None, named("b", &[], &[]));
+        assert_ne!(other, first);
+        let base = graph.nodes()[usize::from(first)].error_base;
+        let count = |graph: &Graph| graph.errors().len();
+        let before = count(&graph);
+        assert_eq!(load(&mut graph, Owner(3), None, named("a", &[], &["z"])), first);
+        graph.retire(Owner(3));
+        assert_eq!(load(&mut graph, Owner(4), None, named("a", &[], &["x", "y"])), first);
+        assert_eq!((graph.nodes()[usize::from(first)].error_base, count(&graph)), (base, before + 1));
+    }
+
+    #[test]
+    fn a_name_can_be_taken_over_only_from_the_image_that_is_replaced() {
+        let mut graph = graph();
+        let a = load(&mut graph, ONE, None, named("a", &[], &[]));
+        let duplicate = graph.add(TWO, None, gone_node(), named("a", &[], &[]));
+        assert_eq!(duplicate, Err(GraphError::DuplicateNode { name: "a".to_owned() }));
+        assert_eq!(graph.add(TWO, Some(ONE), gone_node(), named("a", &["gone"], &[])), Ok(a));
+        assert!(graph.resolve_nodes(&[a], Some(ONE)).is_err());
+        graph.unstage(TWO);
+        assert_eq!(graph.nodes()[usize::from(a)].owner, ONE, "the old node is as it was");
+        assert_eq!(load(&mut graph, TWO, Some(ONE), named("a", &[], &[])), a);
+        assert_eq!(graph.nodes()[usize::from(a)].owner, TWO);
+    }
+
+    #[test]
+    fn a_next_that_goes_with_the_replaced_image_is_missing() {
+        let mut graph = graph();
+        load(&mut graph, ONE, None, named("a", &[], &[]));
+        load(&mut graph, ONE, None, named("b", &[], &[]));
+        let a = graph.add(TWO, Some(ONE), gone_node(), named("a", &["b"], &[])).expect("taken over");
+        assert!(matches!(graph.resolve_nodes(&[a], Some(ONE)), Err(GraphError::MissingNext { .. })));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,8 +13,13 @@ use serde_json::Value;
 
 use super::baselines::Baselines;
 use super::images::Image;
+use super::kept_memory::KeptMemory;
 use super::memory::{CounterSets, Fields};
-use crate::feature::{FeatureArcs, FeatureError};
+use super::pcap::PcapService;
+use super::registered_metrics::RegisteredMetrics;
+use super::watchdog::Watchdog;
+use crate::crash::PluginLabel;
+use crate::feature::{FeatureArcs, FeatureError, FeatureHolds};
 use crate::graph::{Graph, GraphError, Owner};
 use crate::interface::{DriverEntry, Registry};
 use crate::memory::{BufferPool, HugePages, MemoryError};
@@ -35,6 +41,8 @@ pub struct EngineConfig {
     pub log_lines: u32,
     /// The configuration file, whole: plugins read their sections from it.
     pub config_text: String,
+    /// Where plugins keep what outlives the daemon; `None`: nowhere.
+    pub state_directory: Option<PathBuf>,
 }
 
 impl Default for EngineConfig {
@@ -47,6 +55,7 @@ impl Default for EngineConfig {
             hugepages,
             log_lines: 10,
             config_text: String::new(),
+            state_directory: None,
         }
     }
 }
@@ -78,6 +87,8 @@ pub struct Answer {
     pub data: Value,
     /// The text, if the command has one of its own.
     pub text: Option<String>,
+    /// The command that gives what follows, if this is a part only.
+    pub rest: Option<String>,
 }
 
 /// Takes a command's answer.
@@ -122,33 +133,56 @@ pub struct Engine {
     pub(super) any: AnyThread,
     pub(super) table: HostTable,
     pub(super) config: EngineConfig,
+    pub(super) config_text: RefCell<String>,
     pub(super) graph: RefCell<Graph>,
     pub(super) threads: RefCell<Threads>,
     pub(super) features: RefCell<FeatureArcs>,
+    pub(super) holds: RefCell<FeatureHolds>,
     pub(super) interfaces: RefCell<Registry>,
     pub(super) executor: RefCell<Executor>,
     pub(super) retired: RefCell<RetireList>,
     pub(super) counters: RefCell<CounterSets>,
     pub(super) fields: RefCell<Fields>,
     pub(super) images: RefCell<Vec<Image>>,
-    pub(super) refused_files: RefCell<Vec<(std::path::PathBuf, String)>>,
+    pub(super) absent: RefCell<Vec<super::images::AbsentPlugin>>,
+    pub(super) kept: RefCell<KeptMemory>,
+    pub(super) grants: RefCell<super::grants::Grants>,
+    /// The plugin that is about to take another version's place, and what it has asked for meanwhile.
+    pub(super) comes_in: Cell<Option<Owner>>,
+    pub(super) deferred_calls: RefCell<Vec<super::grants::Deferred>>,
     pub(super) drivers: RefCell<Vec<DriverEntry>>,
     pub(super) commands: RefCell<Vec<CommandEntry>>,
     /// Counts changes of `commands`.
     pub(super) commands_version: Cell<u64>,
-    pub(super) replies: RefCell<HashMap<u64, Reply>>,
+    /// Who answers each command that runs, which command it is, and who waits.
+    pub(super) replies: RefCell<HashMap<u64, (Owner, String, Reply)>>,
     pub(super) last_reply: Cell<u64>,
     pub(super) methods: RefCell<HashMap<&'static str, Method>>,
     /// Features that init functions switched on before their nodes were in the graph.
-    pub(super) deferred_features: RefCell<Option<Vec<(u32, String, bool)>>>,
-    pub(super) inits_run: RefCell<Vec<(String, String)>>,
+    pub(super) deferred_features: RefCell<Option<Vec<super::features::Deferred>>>,
+    /// Init functions that ran, in order, with their plugins.
+    pub(super) inits_run: RefCell<Vec<(String, String, Owner)>>,
     pub(super) next_rx_thread: Cell<usize>,
     pub(super) next_owner: Cell<u32>,
+    /// Names of the plugins by their numbers as owners, from the moment that they come in.
+    pub(super) owner_names: RefCell<HashMap<Owner, String>>,
+    /// What a crash in their code is reported under.
+    pub(super) owner_labels: RefCell<HashMap<Owner, &'static PluginLabel>>,
     /// In whose code the main thread is.
     pub(super) current_owner: Cell<Owner>,
+    /// In whose code it is, from the outermost call to the innermost.
+    pub(super) entered: RefCell<Vec<Owner>>,
+    /// The plugin that makes room for another version of itself.
+    pub(super) replaced: Cell<Option<Owner>>,
     /// Nodes that are made and not yet spliced: index, thread, slot.
     pub(super) made: RefCell<Vec<(u16, u32, NodeSlot)>>,
     pub(super) baselines: RefCell<Baselines>,
+    pub(super) registered_metrics: RefCell<RegisteredMetrics>,
+    /// What owners of sections of the configuration have said that they are now.
+    pub(super) running_sections: RefCell<std::collections::BTreeMap<String, Option<toml::Value>>>,
+    pub(super) pcap: RefCell<PcapService>,
+    pub(super) watchdog: RefCell<Option<Watchdog>>,
+    pub(super) services: RefCell<super::methods::Services>,
 }
 
 impl Engine {
@@ -168,11 +202,11 @@ impl Engine {
         let registry = Registry::default();
         let features = FeatureArcs::default();
         // The way from the threads to the engine, which is made after them.
-        let faults = Arc::new(super::images::Faults::default());
+        let faults = Arc::new(super::life::Faults::default());
         let mut shared = Vec::new();
-        for _ in 0..thread_count {
+        for thread in 0..thread_count {
             let faults = Arc::clone(&faults);
-            shared.push(Arc::new(Shared::new(Box::new(move |node| faults.report(node)))?));
+            shared.push(Arc::new(Shared::new(thread, Box::new(move |node, how| faults.report(node, how)))?));
         }
         let main = Arc::new(MainQueue::new(shared[0].poller.clone()));
         let executor = Executor::new(Arc::clone(&main));
@@ -186,17 +220,23 @@ impl Engine {
         let mut engine = Box::new(Self {
             any,
             table: super::table::table(),
+            config_text: RefCell::new(config.config_text.clone()),
             config,
             graph: RefCell::new(Graph::new()),
             threads: RefCell::new(Threads::new(Vec::new())),
             features: RefCell::new(features),
+            holds: RefCell::default(),
             interfaces: RefCell::new(registry),
             executor: RefCell::new(executor),
             retired: RefCell::default(),
             counters: RefCell::new(CounterSets::new(thread_count)),
             fields: RefCell::default(),
             images: RefCell::default(),
-            refused_files: RefCell::default(),
+            absent: RefCell::default(),
+            kept: RefCell::default(),
+            grants: RefCell::default(),
+            comes_in: Cell::new(None),
+            deferred_calls: RefCell::default(),
             drivers: RefCell::default(),
             commands: RefCell::default(),
             commands_version: Cell::new(0),
@@ -207,11 +247,21 @@ impl Engine {
             inits_run: RefCell::default(),
             next_rx_thread: Cell::new(0),
             next_owner: Cell::new(0),
+            owner_names: RefCell::default(),
+            owner_labels: RefCell::default(),
             current_owner: Cell::new(Owner::CORE),
+            entered: RefCell::default(),
+            replaced: Cell::new(None),
             made: RefCell::default(),
             baselines: RefCell::default(),
+            registered_metrics: RefCell::default(),
+            running_sections: RefCell::default(),
+            pcap: RefCell::default(),
+            watchdog: RefCell::default(),
+            services: RefCell::default(),
         });
         engine.table.data = (&raw const *engine).cast_mut().cast();
+        engine.table.thread_count = thread_count as u32;
         let parts = |(index, shared): (usize, Arc<Shared>)| ThreadParts {
             index: index as u32,
             shared,
@@ -233,7 +283,10 @@ impl Engine {
     /// # Errors
     /// The system starts no more threads.
     pub fn start_workers(&self) -> Result<(), EngineError> {
-        Ok(self.threads.borrow_mut().start(&self.config.workers)?)
+        self.threads.borrow_mut().start(&self.config.workers)?;
+        let threads = self.threads.borrow().all_shared().map(Arc::clone).collect();
+        *self.watchdog.borrow_mut() = Some(Watchdog::start(threads)?);
+        Ok(())
     }
 
     /// Has the main loop end. Any thread.
@@ -261,9 +314,9 @@ impl Engine {
     pub fn run_command(&self, command: &CommandEntry, arguments: &Value, reply: Reply) {
         let id = self.last_reply.get() + 1;
         self.last_reply.set(id);
-        self.replies.borrow_mut().insert(id, reply);
+        self.replies.borrow_mut().insert(id, (command.owner, command.usage.clone(), reply));
         let arguments = arguments.to_string();
-        self.enter(command.owner, || {
+        self.enter(command.owner, "command", || {
             // SAFETY: the command's image is alive, and this is the main thread between passes; the text lives until
             // the call returns.
             unsafe { (command.registration.run)(command.instance, Text::new(&arguments), id) }
@@ -291,9 +344,15 @@ impl Engine {
         }
     }
 
-    /// The configuration file, whole.
-    pub fn config_text(&self) -> &str {
-        &self.config.config_text
+    /// The configuration file, whole, as it was last read.
+    pub fn config_text(&self) -> String {
+        self.config_text.borrow().clone()
+    }
+
+    /// The configuration file was read again: plugins that hear of the event `config` take up their sections.
+    pub fn set_config_text(&self, text: &str) {
+        text.clone_into(&mut self.config_text.borrow_mut());
+        self.emit("config", &());
     }
 }
 

@@ -1,26 +1,23 @@
 //! What the engine's counters say, summed over the threads.
 
+use std::sync::atomic::Ordering;
+
 use raddle_plugin_api::abi::NodeKind;
 
 use super::engine::Engine;
-use crate::runtime::NodeTotals;
+use crate::runtime::{Hold, NodeTotals};
 
 impl Engine {
     /// The counters of the first `count` nodes, summed over the threads.
     pub fn node_totals(&self, count: usize) -> Vec<NodeTotals> {
-        let threads = self.threads.borrow();
-        let total = |node: usize| {
-            threads.all_shared().map(|shared| shared.stats.totals(node)).fold(
-                NodeTotals::default(),
-                |sum, one| NodeTotals {
-                    calls: sum.calls + one.calls,
-                    packets: sum.packets + one.packets,
-                    clocks: sum.clocks + one.clocks,
-                    largest: sum.largest.max(one.largest),
-                },
-            )
-        };
-        (0..count).map(total).collect()
+        (0..count).map(|node| self.node_total(node)).collect()
+    }
+
+    /// Totals over all threads of one node.
+    pub fn node_total(&self, node: usize) -> NodeTotals {
+        let mut sum = NodeTotals::default();
+        self.threads.borrow().all_shared().for_each(|shared| sum.add(shared.stats.totals(node)));
+        sum
     }
 
     /// Name and kind of each node, by index.
@@ -35,5 +32,29 @@ impl Engine {
             .all_shared()
             .map(|shared| (0..errors).map(|error| shared.errors.total(error)).sum::<u64>())
             .sum()
+    }
+
+    /// Passes that a thread has made.
+    pub fn passes(&self, thread: usize) -> u64 {
+        self.threads.borrow().shared(thread).passes.load(Ordering::Relaxed)
+    }
+
+    /// Sets how many packets a receive queue brings at most in a pass.
+    pub fn set_vector_size(&self, packets: u32) {
+        let threads = self.threads.borrow();
+        threads.all_shared().for_each(|shared| shared.vector_size.store(packets, Ordering::Relaxed));
+    }
+
+    /// Packets that went from thread to thread, and those that found no room.
+    pub fn handed_over(&self) -> (u64, u64) {
+        let threads = self.threads.borrow();
+        threads
+            .handoffs()
+            .fold((0, 0), |(packets, congested), way| (packets + way.ring.sent, congested + way.ring.refused))
+    }
+
+    /// The last hold of the barrier.
+    pub fn last_hold(&self) -> Hold {
+        self.threads.borrow().barrier_stats().last
     }
 }

@@ -1,9 +1,11 @@
-//! What is in the engine by name: nodes with their nexts and errors, arcs with their features.
+//! What is in the engine by name: nodes with their nexts and errors, arcs with their features, sections of the
+//! configuration.
 
-use raddle_plugin_api::abi::NodeKind;
+use raddle_plugin_api::abi::{ConfigRegistration, NodeKind, sink_into};
 use serde::Serialize;
 
 use super::engine::Engine;
+use super::images::registered;
 
 /// A node, as its author registered it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -72,4 +74,16 @@ fn kind_name(kind: NodeKind) -> &'static str {
         NodeKind::PRE_INPUT => "pre-input",
         _ => "internal",
     }
+}
+
+/// The sections of the configuration that the core's own modules registered: name and JSON Schema.
+pub fn section_schemas() -> Vec<(&'static str, serde_json::Value)> {
+    let own = raddle_plugin_api::registration::registrations();
+    let sections = registered::<ConfigRegistration>(&own.configs, |config| config.section);
+    let schema = |(name, config): (&'static str, ConfigRegistration)| {
+        // SAFETY: the function is of this image; the sink lives until the call returns.
+        let ((), schema) = sink_into(|sink| unsafe { (config.schema)(sink) });
+        (name, serde_json::from_str(&schema).unwrap_or_default())
+    };
+    sections.into_iter().map(schema).collect()
 }

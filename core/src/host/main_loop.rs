@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::engine::Engine;
-use crate::process::Polled;
+use crate::process::{InHand, Polled};
 use crate::runtime::Clock;
 
 /// How often interfaces are looked after, in ns.
@@ -22,6 +22,7 @@ impl Engine {
         if let Some(core) = self.config.main_core {
             crate::runtime::pin(core);
         }
+        self.threads.borrow().name_nodes_of_main();
         let mut next_look = Clock.now_ns() + LOOK_AFTER_NS;
         while !self.any.stop.load(Ordering::Acquire) {
             self.turn(&mut next_look);
@@ -47,9 +48,15 @@ impl Engine {
         if !self.retired.borrow().is_empty() {
             wait = wait.min(RETIRE_WAIT);
         }
-        if !wait.is_zero() && !self.any.stop.load(Ordering::Acquire) {
-            self.any.main.poller().sleep(Some(wait));
+        if let Some(longest) = self.threads.borrow().main_longest_sleep() {
+            wait = wait.min(longest);
         }
+        let may_sleep = self.threads.borrow().main_may_sleep();
+        if may_sleep && !wait.is_zero() && !self.any.stop.load(Ordering::Acquire) {
+            let events = self.any.main.poller().sleep(Some(wait));
+            self.threads.borrow_mut().main_hears(&events);
+        }
+        self.threads.borrow().main_is_awake();
     }
 
     fn run_calls(&self) {
@@ -63,15 +70,21 @@ impl Engine {
         let now = Clock.now_ns();
         for _ in 0..BATCH {
             let Some(mut hand) = self.executor.borrow_mut().take_ready(now) else { break };
-            match self.enter(hand.owner(), || hand.poll()) {
+            match self.enter(hand.owner(), "task", || hand.poll()) {
                 Polled::Pending => self.executor.borrow_mut().put_back(hand),
-                Polled::Finished => drop(hand),
-                Polled::Panicked(_, name) => {
-                    tracing::error!(task = name, "a task panicked and is ended");
-                    drop(hand);
+                Polled::Finished => self.end_task(hand),
+                Polled::Panicked(owner, name) => {
+                    self.end_task(hand);
+                    self.quarantine(owner, &format!("its task `{name}` panicked"));
                 }
             }
         }
+    }
+
+    fn end_task(&self, hand: InHand) {
+        self.executor.borrow_mut().let_go();
+        // It may drop what calls the engine.
+        self.enter(hand.owner(), "task", || drop(hand));
     }
 
     pub(super) fn run_retired(&self) {
@@ -103,6 +116,9 @@ impl Engine {
     /// Ends everything: interfaces, tasks, exit functions, workers, instances.
     pub(super) fn shut_down(&mut self) {
         self.any.stop.store(true, Ordering::Release);
+        drop(self.watchdog.borrow_mut().take());
+        // What was captured is in its file before anything goes.
+        let _ = self.stop_pcap(None);
         let interfaces: Vec<u32> = self.interfaces.borrow().iter().map(|(index, _)| index).collect();
         for index in interfaces {
             self.remove_interface(index);

@@ -1,7 +1,7 @@
 //! What plugins are given of the host's memory by name: counters and per-packet fields.
 
 use std::collections::HashMap;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use raddle_plugin_api::abi::{BUFFER_FIELD_BYTES, BufferHeader, CounterMemory};
 
@@ -49,6 +49,34 @@ impl CounterSets {
             length,
             threads,
         }
+    }
+}
+
+impl CounterSets {
+    /// A counter, summed over the threads; 0 if it is not there.
+    pub fn sum(&self, name: &str, index: usize) -> u64 {
+        let Some(set) = self.sets.get(name).filter(|set| index < set.length) else { return 0 };
+        let cells = (0..self.threads).filter_map(|thread| set.memory.get(thread * set.stride + index));
+        cells.fold(0, |sum, cell| sum.wrapping_add(cell.load(Ordering::Relaxed)))
+    }
+
+    /// The small sets, each with its name and its counters summed over the threads, by name.
+    pub fn small(&self, most: usize) -> Vec<(&str, Vec<u64>)> {
+        let small = self.sets.iter().filter(|(_, set)| set.length <= most);
+        let mut all: Vec<_> = small
+            .map(|(name, set)| {
+                (name.as_str(), (0..set.length).map(|index| self.sum(name, index)).collect::<Vec<_>>())
+            })
+            .collect();
+        all.sort_unstable_by_key(|(name, _)| *name);
+        all
+    }
+
+    /// Adds to a counter as a thread does.
+    #[cfg(test)]
+    pub(super) fn add_for_test(&self, name: &str, thread: usize, index: usize, amount: u64) {
+        let set = &self.sets[name];
+        set.memory[thread * set.stride + index].fetch_add(amount, Ordering::Relaxed);
     }
 }
 

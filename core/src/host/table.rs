@@ -4,7 +4,9 @@ use std::ffi::c_void;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use raddle_plugin_api::Failure;
-use raddle_plugin_api::abi::{CounterMemory, HostTable, LogLevel, Sink, Status, TaskTable, Text};
+use raddle_plugin_api::abi::{
+    CounterMemory, FileRequest, HostTable, LogLevel, Sink, Status, TaskTable, Text, read_prefix,
+};
 use serde_json::Value;
 
 use super::engine::{Answer, AnyThread, Engine};
@@ -39,7 +41,7 @@ impl LogLimit {
 pub fn table() -> HostTable {
     HostTable {
         size: size_of::<HostTable>() as u32,
-        reserved: 0,
+        thread_count: 1,
         data: std::ptr::null_mut(),
         enqueue: runtime::enqueue,
         enqueue_frame: runtime::enqueue_frame,
@@ -63,6 +65,12 @@ pub fn table() -> HostTable {
         field,
         arc,
         node,
+        handoff: runtime::handoff,
+        wake_thread_at: runtime::wake_thread_at,
+        count: runtime::count_interface,
+        watch_file,
+        unwatch_file,
+        memory,
     }
 }
 
@@ -130,20 +138,28 @@ unsafe extern "C" fn call(data: *mut c_void, method: Text, arguments: Text, answ
 unsafe extern "C" fn reply(data: *mut c_void, command: u64, status: Status, json: Text, words: Text) {
     // SAFETY: as the ABI says.
     let (engine, json, words) = unsafe { (engine(data), text(json), text(words)) };
-    let Some(reply) = engine.replies.borrow_mut().remove(&command) else { return };
+    let Some((owner, usage, reply)) = engine.replies.borrow_mut().remove(&command) else { return };
+    let (words, rest) = match words.rsplit_once(raddle_plugin_api::command::CONTINUES) {
+        Some((words, rest)) if status == Status::OK => (words, Some(rest.to_owned())),
+        _ => (words, None),
+    };
     reply(match status {
         Status::OK => serde_json::from_str(json).map_err(Failure::from).map(|data| Answer {
             data,
             text: (words != raddle_plugin_api::command::LAY_OUT).then(|| words.to_owned()),
+            rest,
         }),
         Status::PANICKED => Err(Failure::new(format!("the command panicked: {words}"))),
         _ => Err(Failure::new(words)),
     });
+    if status == Status::PANICKED {
+        engine.quarantine(owner, &format!("its command `{usage}` panicked: {words}"));
+    }
 }
 
 unsafe extern "C" fn config_text(data: *mut c_void, sink: Sink) {
     // SAFETY: as the ABI says.
-    unsafe { sink.write(engine(data).config_text()) };
+    unsafe { sink.write(&engine(data).config_text()) };
 }
 
 unsafe extern "C" fn spawn(data: *mut c_void, name: Text, task: TaskTable) -> u64 {
@@ -225,6 +241,40 @@ unsafe extern "C" fn node(data: *mut c_void, name: Text) -> u32 {
     // SAFETY: as the ABI says.
     let (engine, name) = unsafe { (engine(data), text(name)) };
     engine.graph.borrow().find(name).map_or(u32::MAX, u32::from)
+}
+
+unsafe extern "C" fn watch_file(data: *mut c_void, request: *const FileRequest, error: Sink) -> u64 {
+    // SAFETY: as the ABI says; a request begins with its size.
+    let (engine, request) = unsafe { (engine(data), read_prefix(request, size_of::<FileRequest>())) };
+    let outcome = match request {
+        // SAFETY: as the ABI says.
+        Some(request) => unsafe { engine.watch_file(engine.current_owner.get(), &request) },
+        None => Err(Failure::new("the request to watch a descriptor is not one")),
+    };
+    outcome.unwrap_or_else(|failure| {
+        // SAFETY: the sink lives until this returns.
+        unsafe { error.write(&failure.to_string()) };
+        0
+    })
+}
+
+unsafe extern "C" fn unwatch_file(data: *mut c_void, watch: u64) {
+    // SAFETY: as the ABI says.
+    unsafe { engine(data) }.unwatch_file(watch);
+}
+
+unsafe extern "C" fn memory(
+    data: *mut c_void,
+    name: Text,
+    layout: u64,
+    bytes: usize,
+    align: usize,
+) -> *mut u8 {
+    // SAFETY: as the ABI says.
+    let (engine, name) = unsafe { (engine(data), text(name)) };
+    let owner = engine.current_owner.get();
+    let plugin = engine.owner_name(owner);
+    engine.kept.borrow_mut().find_or_make(owner, &plugin, name, layout, (bytes, align))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Drivers and devices behind their tables of functions.
 
+use std::cell::RefCell;
 use std::ffi::c_void;
 
 use raddle_plugin_api::abi::{DeviceTable, DriverRegistration, Status, Text, sink_into};
@@ -27,6 +28,8 @@ pub struct DriverEntry {
     pub input_node: u16,
     /// Its transmit node.
     pub tx_node: u16,
+    /// Whether its devices have queues; without, `tx_node` is a node of its owner's.
+    pub has_queues: bool,
 }
 
 impl DriverEntry {
@@ -44,7 +47,7 @@ impl DriverEntry {
         if device.is_null() {
             return Err(Failure::new(error));
         }
-        Ok(Device { device, table: self.registration.device })
+        Ok(Device { device, table: self.registration.device, panic: RefCell::default() })
     }
 
     /// The JSON Schema of its options.
@@ -74,6 +77,8 @@ impl DriverEntry {
 pub struct Device {
     device: *mut c_void,
     table: DeviceTable,
+    /// Where it panicked, and what it said.
+    panic: RefCell<Option<String>>,
 }
 
 impl Device {
@@ -84,6 +89,7 @@ impl Device {
     pub fn properties(&self) -> Result<Properties, Failure> {
         // SAFETY: the device is alive; main thread; the sink lives until the call returns.
         let (status, json) = sink_into(|sink| unsafe { (self.table.properties)(self.device, sink) });
+        self.note(status, "properties", &json);
         if status != Status::OK {
             return Err(Failure::new(json));
         }
@@ -129,7 +135,19 @@ impl Device {
         // SAFETY: as in `properties`.
         let (status, error) =
             sink_into(|sink| unsafe { (self.table.change)(self.device, Text::new(&change), sink) });
+        self.note(status, "change", &error);
         if status == Status::OK { Ok(()) } else { Err(Failure::new(error)) }
+    }
+
+    fn note(&self, status: Status, function: &str, message: &str) {
+        if status == Status::PANICKED {
+            *self.panic.borrow_mut() = Some(format!("its driver's `{function}` panicked: {message}"));
+        }
+    }
+
+    /// What it panicked by since it was last asked.
+    pub fn take_panic(&self) -> Option<String> {
+        self.panic.take()
     }
 }
 

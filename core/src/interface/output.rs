@@ -2,8 +2,14 @@
 
 use std::sync::atomic::Ordering;
 
+use raddle_plugin_api::Interface;
 use raddle_plugin_api::abi::InterfaceFlags;
 use raddle_plugin_api::prelude::*;
+
+next! {
+    /// Where packets go that ask for more than their interface's device can do.
+    pub enum OutputNext { Offload => "tx-offload" }
+}
 
 error! {
     /// Why `interface-output` drops.
@@ -20,7 +26,7 @@ pub struct InterfaceOutput {
 
 impl Node for InterfaceOutput {
     const NAME: &'static str = "interface-output";
-    type Next = NoNext;
+    type Next = OutputNext;
     type Error = OutputError;
 
     fn new(init: &NodeInit<'_>) -> Result<Self, Failure> {
@@ -29,7 +35,7 @@ impl Node for InterfaceOutput {
 
     fn process(&mut self, mut vector: Vector<'_, Self>) {
         // The usual frame leaves by one interface, which is up and has no features: it moves on whole.
-        let (mut first, mut differ) = (InterfaceIndex::NONE, 0);
+        let (mut first, mut differ, mut offload) = (InterfaceIndex::NONE, 0, false);
         vector.scan(
             #[inline(always)]
             |position, packet| {
@@ -38,6 +44,7 @@ impl Node for InterfaceOutput {
                     first = interface;
                 }
                 differ |= interface.0 ^ first.0;
+                offload |= packet.has_offload();
             },
         );
         if differ == 0
@@ -45,6 +52,9 @@ impl Node for InterfaceOutput {
             && interface.is_up()
             && interface.row().output_features.load(Ordering::Relaxed) == 0
         {
+            if offload && !does_offloads(interface.row().flags.load(Ordering::Relaxed)) {
+                return vector.forward(OutputNext::Offload);
+            }
             let node = interface.row().tx_node.load(Ordering::Relaxed);
             return vector.forward_to(NodeIndex::from_host(node as u16));
         }
@@ -61,10 +71,25 @@ impl Node for InterfaceOutput {
             if flags & InterfaceFlags::UP != InterfaceFlags::UP {
                 return Verdict::Drop(OutputError::Down);
             }
-            let node = NodeIndex::from_host(interface.row().tx_node.load(Ordering::Relaxed) as u16);
-            env.enter_arc(arc, tx, packet, Verdict::To(node))
+            let end = way_out(&interface, packet);
+            env.enter_arc(arc, tx, packet, end)
         });
     }
+}
+
+/// To the driver's transmit node, past `tx-offload` where the device does not do what the packet asks for.
+#[inline(always)]
+fn way_out(interface: &Interface<'_>, packet: &Packet<'_>) -> Verdict<OutputNext, OutputError> {
+    if packet.has_offload() && !does_offloads(interface.row().flags.load(Ordering::Relaxed)) {
+        return Verdict::Next(OutputNext::Offload);
+    }
+    Verdict::To(NodeIndex::from_host(interface.row().tx_node.load(Ordering::Relaxed) as u16))
+}
+
+/// Whether a device does all that packets may ask of one.
+const fn does_offloads(flags: u32) -> bool {
+    const ALL: u32 = InterfaceFlags::TX_CHECKSUM | InterfaceFlags::TX_GSO;
+    flags & ALL == ALL
 }
 
 node!(InterfaceOutput);
@@ -75,7 +100,7 @@ pub struct InterfaceTx;
 
 impl Node for InterfaceTx {
     const NAME: &'static str = "interface-tx";
-    type Next = NoNext;
+    type Next = OutputNext;
     type Error = OutputError;
 
     fn new(_: &NodeInit<'_>) -> Result<Self, Failure> {
@@ -84,9 +109,7 @@ impl Node for InterfaceTx {
 
     fn process(&mut self, vector: Vector<'_, Self>) {
         vector.each(|env, packet| match env.worker().interface(packet.tx_interface()) {
-            Some(interface) if interface.is_up() => {
-                Verdict::To(NodeIndex::from_host(interface.row().tx_node.load(Ordering::Relaxed) as u16))
-            }
+            Some(interface) if interface.is_up() => way_out(&interface, packet),
             Some(interface) if interface.exists() => Verdict::Drop(OutputError::Down),
             _ => Verdict::Drop(OutputError::NoInterface),
         });

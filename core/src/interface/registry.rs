@@ -1,5 +1,7 @@
 //! The interfaces that there are, and their rows.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use raddle_plugin_api::abi::{InterfaceFlags, InterfaceRow, MAX_INTERFACES};
@@ -9,10 +11,14 @@ use raddle_plugin_api::{InterfaceIndex, InterfaceInfo};
 
 use super::Device;
 use crate::graph::Owner;
-use crate::runtime::RxMode;
+use crate::runtime::{RxMode, RxStatus};
 
 /// Longest name of an interface, in bytes.
 const LONGEST_NAME: usize = 63;
+
+/// Flags that follow from what is known of an interface; the others are set one by one and stay.
+const FROM_PROPERTIES: u32 =
+    InterfaceFlags::UP | InterfaceFlags::TX_CHECKSUM | InterfaceFlags::TX_GSO | InterfaceFlags::NO_ETHERNET;
 
 /// Why an interface cannot be as asked for.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,10 +62,60 @@ pub struct Interface {
     pub mac: Option<MacAddress>,
     /// The MTU that the operator asked for, in bytes.
     pub mtu: Option<u32>,
+    /// The plugin that made it for its own ends.
+    pub made_by: Option<String>,
+    /// Who wants frames for every MAC address to be taken by its device.
+    pub promiscuous: BTreeSet<String>,
+    /// Name of the interface to which it is cross-connected, whether that is there or not.
+    pub xconnect: Option<String>,
     /// How its receive queues are looked after.
-    pub rx_mode: RxMode,
+    pub rx_modes: RxModes,
     /// Where its receive queues are: thread by queue.
     pub placement: Vec<usize>,
+    /// What its receive queues do: by queue.
+    pub rx_status: Vec<Arc<RxStatus>>,
+}
+
+/// The modes of an interface's receive queues, which outlive the queues.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RxModes {
+    all: RxMode,
+    /// Those that differ, by queue.
+    own: BTreeMap<u32, RxMode>,
+}
+
+impl RxModes {
+    /// The mode of a queue.
+    pub fn of(&self, queue: u32) -> RxMode {
+        self.own.get(&queue).copied().unwrap_or(self.all)
+    }
+
+    /// The mode of all queues that have none of their own.
+    pub fn all(&self) -> RxMode {
+        self.all
+    }
+
+    /// Sets the mode of all queues.
+    pub fn set_all(&mut self, mode: RxMode) {
+        (self.all, self.own) = (mode, BTreeMap::new());
+    }
+
+    /// Sets the mode of all queues, and those of the first ones.
+    pub fn set(&mut self, all: RxMode, first: &[RxMode]) {
+        self.all = all;
+        self.own = (0..).zip(first.iter().copied()).filter(|&(_, mode)| mode != all).collect();
+    }
+
+    /// Sets the mode of one queue.
+    pub fn set_one(&mut self, queue: u32, mode: RxMode) {
+        self.own.insert(queue, mode);
+    }
+
+    /// The modes of the first queues, up to the last that has one of its own; none if none has.
+    pub fn list(&self) -> Vec<RxMode> {
+        let count = self.own.last_key_value().map_or(0, |(&last, _)| last + 1);
+        (0..count).map(|queue| self.of(queue)).collect()
+    }
 }
 
 /// All interfaces, by index.
@@ -159,8 +215,7 @@ impl Registry {
         let mac = u64::from_le_bytes([mac[0], mac[1], mac[2], mac[3], mac[4], mac[5], 0, 0]);
         row.mac.store(mac, Ordering::Relaxed);
         row.mtu.store(properties.mtu, Ordering::Relaxed);
-        let keep = InterfaceFlags::XCONNECT | InterfaceFlags::PROMISCUOUS;
-        let mut flags = row.flags.load(Ordering::Relaxed) & keep | InterfaceFlags::EXISTS;
+        let mut flags = row.flags.load(Ordering::Relaxed) & !FROM_PROPERTIES | InterfaceFlags::EXISTS;
         let mut set = |flag, on| flags |= if on { flag } else { 0 };
         set(InterfaceFlags::ADMIN_UP, interface.admin_up);
         set(InterfaceFlags::LINK_UP, properties.link_up);
@@ -210,6 +265,8 @@ impl Registry {
             mac: interface.properties.mac,
             mtu: interface.properties.mtu,
             fault: interface.properties.fault.clone(),
+            tx_checksum: interface.properties.tx_checksum,
+            tx_gso: interface.properties.tx_gso,
         })
     }
 }

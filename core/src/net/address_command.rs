@@ -7,7 +7,7 @@ use raddle_plugin_api::prelude::*;
 use raddle_plugin_api::wire::InterfaceAddress;
 use serde::{Deserialize, Serialize};
 
-use super::addresses::Addresses;
+use super::addresses::{AddressState, Addresses};
 
 command! {
     "set interface address <interface> add|del <address:string>",
@@ -51,7 +51,7 @@ struct AddressInfo {
     interface: String,
     address: InterfaceAddress,
     scope: &'static str,
-    state: &'static str,
+    state: AddressState,
 }
 
 fn show_addresses(control: &mut Control<'_>, arguments: ShowAddresses) -> Result<Vec<AddressInfo>, Failure> {
@@ -62,8 +62,7 @@ fn show_addresses(control: &mut Control<'_>, arguments: ShowAddresses) -> Result
     };
     let mut list = Vec::new();
     for interface in interfaces {
-        let state = if interface.admin_up && interface.link_up { "up" } else { "down" };
-        list.extend(addresses.of(interface.index).into_iter().map(|address| AddressInfo {
+        list.extend(addresses.states(interface.index).into_iter().map(|(address, state)| AddressInfo {
             interface: interface.name.clone(),
             address,
             scope: scope(address.address()),

@@ -1,22 +1,22 @@
 //! Addresses of interfaces: by configuration and command, and the link-local ones that every interface has.
 #![forbid(unsafe_code)]
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use raddle_plugin_api::address::{ADDRESSES_CHANGED, AddressesChanged};
 use raddle_plugin_api::prelude::*;
+use raddle_plugin_api::route::TableKey;
 use raddle_plugin_api::sync::Published;
-use raddle_plugin_api::wire::{InterfaceAddress, Ip6Address};
+use raddle_plugin_api::wire::{InterfaceAddress, Ip6Header};
 use raddle_plugin_api::{InterfaceChange, InterfaceEvent, InterfaceInfo};
 
+use super::address_port::{Port, is_link_local};
 use super::connected::edges;
+use super::ip6_off::IP6_OFF;
 use super::link::Link;
 use super::routes::Routes;
-
-/// Length of the prefix that a link-local address is on (RFC 4291 §2.5.6).
-const LINK_LOCAL_LENGTH: u8 = 64;
 
 /// An address came into force on an interface, or is not in force any more: it was added or removed, or its interface went
 /// up, down or away.
@@ -33,6 +33,17 @@ pub struct AddressEvent {
 /// A function that hears of addresses. Routes have changed already when it is called.
 pub type AddressListener = dyn Fn(&Control<'_>, &AddressEvent) + Send + Sync;
 
+/// Tries addresses before they are used.
+pub trait AddressCheck: Send + Sync {
+    /// The address is wanted on the interface, which is up: whether it must be tried first. What comes of it is told by
+    /// [`Addresses::decide`], later.
+    fn begin(&self, control: &Control<'_>, interface: InterfaceIndex, address: IpAddr) -> bool;
+    /// The address is not wanted any more.
+    fn end(&self, control: &Control<'_>, interface: InterfaceIndex, address: IpAddr);
+}
+
+pub use super::address_port::AddressState;
+
 /// Addresses in force, by interface, as workers see them. Link-local ones come last.
 pub type AddressesInForce = HashMap<InterfaceIndex, Vec<InterfaceAddress>>;
 
@@ -42,38 +53,7 @@ pub struct Addresses {
     ports: Mutex<BTreeMap<InterfaceIndex, Port>>,
     in_force: Published<AddressesInForce>,
     listeners: Mutex<Vec<Arc<AddressListener>>>,
-}
-
-#[derive(Clone, Debug)]
-struct Port {
-    name: String,
-    is_up: bool,
-    mac: Option<MacAddress>,
-    /// By configuration and command.
-    given: BTreeSet<InterfaceAddress>,
-}
-
-impl Port {
-    fn of(info: &InterfaceInfo, given: BTreeSet<InterfaceAddress>) -> Self {
-        Self { name: info.name.clone(), is_up: info.admin_up && info.link_up, mac: info.mac, given }
-    }
-
-    /// What was given, and the link-local address that follows from the MAC address, unless one was given.
-    fn addresses(&self) -> BTreeSet<InterfaceAddress> {
-        let mut addresses = self.given.clone();
-        if let Some(mac) = self.mac
-            && !addresses.iter().any(|address| is_link_local(address.address()))
-        {
-            let address = Ip6Address::link_local_from_mac(mac).to_std().into();
-            // 64 is no more than 128.
-            addresses.extend(InterfaceAddress::new(address, LINK_LOCAL_LENGTH).ok());
-        }
-        addresses
-    }
-
-    fn in_force(&self) -> BTreeSet<InterfaceAddress> {
-        if self.is_up { self.addresses() } else { BTreeSet::new() }
-    }
+    check: OnceLock<Arc<dyn AddressCheck>>,
 }
 
 impl Addresses {
@@ -84,7 +64,14 @@ impl Addresses {
             ports: Mutex::default(),
             in_force: Published::new(control, AddressesInForce::new()),
             listeners: Mutex::default(),
+            check: OnceLock::new(),
         }
+    }
+
+    /// Has addresses tried from now on before they are used. Only the first check counts.
+    pub fn set_check(&self, check: Arc<dyn AddressCheck>) {
+        // There is one module that does it.
+        let _ = self.check.set(check);
     }
 
     /// Has `listener` called from now on when an address comes or goes.
@@ -103,21 +90,58 @@ impl Addresses {
         address: InterfaceAddress,
     ) -> Result<(), Failure> {
         check(address)?;
-        let mut ports = self.ports();
-        if let Entry::Vacant(vacant) = ports.entry(interface) {
-            let info = control.interfaces()?.into_iter().find(|info| info.index == interface);
-            let Some(info) = info else {
-                bail!("there is no interface {interface} for address {address}");
-            };
-            vacant.insert(Port::of(&info, BTreeSet::new()));
-            self.routes.set_link(control, interface, Link::from(&info));
-        }
-        refuse_conflict(&ports, interface, address)?;
+        self.know(control, interface)?;
+        let ports = self.ports();
+        let fib = ports.get(&interface).map_or(0, |port| port.fib);
+        refuse_conflict(&ports, interface, fib, address)?;
         drop(ports);
         self.change(control, interface, |port| {
             port.given.insert(address);
         });
+        signal(control, interface);
         Ok(())
+    }
+
+    /// Binds an interface to a routing table: its addresses, networks and neighbours move there, and what it receives is
+    /// looked up there. Listeners hear that its addresses go and come.
+    ///
+    /// # Errors
+    /// There is no such table or interface, or another interface of the table has one of the addresses or networks.
+    pub fn set_table(
+        &self,
+        control: &Control<'_>,
+        interface: InterfaceIndex,
+        table: &TableKey,
+    ) -> Result<(), Failure> {
+        let (_, fib) = self.routes.find_table(table)?;
+        self.know(control, interface)?;
+        let ports = self.ports();
+        let Some(port) = ports.get(&interface).filter(|port| port.fib != fib) else {
+            return Ok(());
+        };
+        for &address in &port.given {
+            refuse_conflict(&ports, interface, fib, address)?;
+        }
+        let in_force = port.in_force();
+        drop(ports);
+        self.routes.bind(control, interface, table)?;
+        if let Some(port) = self.ports().get_mut(&interface) {
+            port.fib = fib;
+        }
+        self.tell(control, interface, &in_force, &BTreeSet::new());
+        self.tell(control, interface, &BTreeSet::new(), &in_force);
+        signal(control, interface);
+        Ok(())
+    }
+
+    /// FIB indices of interfaces that are bound to another table than the default one.
+    pub fn bindings(&self) -> HashMap<InterfaceIndex, u32> {
+        let ports = self.ports();
+        ports
+            .iter()
+            .filter(|(_, port)| port.fib != 0)
+            .map(|(&interface, port)| (interface, port.fib))
+            .collect()
     }
 
     /// Takes an address from an interface.
@@ -144,12 +168,36 @@ impl Addresses {
         self.change(control, interface, |port| {
             port.given.remove(&address);
         });
+        signal(control, interface);
         Ok(())
     }
 
     /// The addresses of an interface, whether it is up or not.
     pub fn of(&self, interface: InterfaceIndex) -> Vec<InterfaceAddress> {
         self.ports().get(&interface).map(|port| port.addresses().into_iter().collect()).unwrap_or_default()
+    }
+
+    /// The addresses of an interface, and how they stand.
+    pub fn states(&self, interface: InterfaceIndex) -> Vec<(InterfaceAddress, AddressState)> {
+        let ports = self.ports();
+        let Some(port) = ports.get(&interface) else { return Vec::new() };
+        port.addresses().into_iter().map(|address| (address, port.state(address.address()))).collect()
+    }
+
+    /// The interface's name.
+    pub fn name(&self, interface: InterfaceIndex) -> String {
+        self.ports().get(&interface).map_or_else(|| format!("#{interface}"), |port| port.name.clone())
+    }
+
+    /// An address that was tried is nobody else's, or is.
+    pub fn decide(&self, control: &Control<'_>, interface: InterfaceIndex, address: IpAddr, unique: bool) {
+        self.change(control, interface, |port| {
+            if unique {
+                port.doubtful.remove(&address);
+            } else if let Some(state) = port.doubtful.get_mut(&address) {
+                *state = AddressState::Duplicate;
+            }
+        });
     }
 
     /// The addresses that were given to an interface by configuration or command.
@@ -175,18 +223,54 @@ impl Addresses {
             let Some(port) = self.ports().remove(&interface) else {
                 return;
             };
+            self.end_checks(control, interface, port.wanted().into_iter());
             self.routes.remove_link(control, interface);
             self.publish(control);
             self.tell(control, interface, &port.in_force(), &BTreeSet::new());
             return;
         }
+        self.warn_of_mtu(control, info);
         self.ports().entry(interface).or_insert_with(|| Port {
             is_up: false,
             mac: None,
-            ..Port::of(info, BTreeSet::new())
+            ..Port::of(info, BTreeSet::new(), 0)
         });
         self.routes.set_link(control, interface, Link::from(info));
-        self.change(control, interface, |port| *port = Port::of(info, std::mem::take(&mut port.given)));
+        self.change(control, interface, |port| {
+            let doubtful = std::mem::take(&mut port.doubtful);
+            *port = Port { doubtful, ..Port::of(info, std::mem::take(&mut port.given), port.fib) };
+        });
+    }
+
+    /// Takes an interface in that has not told of itself yet.
+    fn know(&self, control: &Control<'_>, interface: InterfaceIndex) -> Result<(), Failure> {
+        if self.ports().contains_key(&interface) {
+            return Ok(());
+        }
+        let info = control.interfaces()?.into_iter().find(|info| info.index == interface);
+        let Some(info) = info else {
+            bail!("there is no interface {interface}");
+        };
+        self.ports().insert(interface, Port::of(&info, BTreeSet::new(), 0));
+        self.routes.set_link(control, interface, Link::from(&info));
+        Ok(())
+    }
+
+    /// Says when the MTU takes an interface's IPv6 addresses away, or gives them back.
+    fn warn_of_mtu(&self, control: &Control<'_>, info: &InterfaceInfo) {
+        let ports = self.ports();
+        let Some(port) = ports.get(&info.index) else { return };
+        let (had_ip6, has_ip6) = (port.has_ip6, info.mtu as usize >= Ip6Header::MIN_MTU);
+        if had_ip6 == has_ip6 || port.given.iter().all(|address| address.address().is_ipv4()) {
+            return;
+        }
+        let (name, mtu, least) = (&info.name, info.mtu, Ip6Header::MIN_MTU);
+        if has_ip6 {
+            control.log(LogLevel::INFO, format_args!("IPv6 is back on {name}: its MTU is {mtu} bytes"));
+        } else {
+            let text = format_args!("IPv6 is off on {name}: its MTU is {mtu} bytes, and IPv6 needs {least}");
+            control.log(LogLevel::WARN, text);
+        }
     }
 
     fn ports(&self) -> MutexGuard<'_, BTreeMap<InterfaceIndex, Port>> {
@@ -199,14 +283,78 @@ impl Addresses {
         let Some(port) = ports.get_mut(&interface) else {
             return;
         };
-        let before = port.in_force();
+        let (wanted_before, before, was_off) = (port.wanted(), port.in_force(), port.is_ip6_off());
         change(port);
-        let (addresses, after) = (port.addresses(), port.in_force());
+        let wanted = port.wanted();
+        let can_be_anothers = port.mac.is_some() && !port.is_loopback;
         drop(ports);
+        self.end_checks(control, interface, wanted_before.difference(&wanted).copied());
+        let come = wanted.difference(&wanted_before).filter(|_| can_be_anothers);
+        self.begin_checks(control, interface, come.copied());
+        let mut ports = self.ports();
+        // It is on this thread that ports come and go.
+        let Some(port) = ports.get_mut(&interface) else {
+            return;
+        };
+        let (addresses, after, is_off) = (port.routed(), port.in_force(), port.is_ip6_off());
+        drop(ports);
+        if was_off != is_off {
+            self.switch_ip6(control, interface, is_off);
+        }
         self.routes.set_addresses(control, interface, addresses);
         if before != after {
             self.publish(control);
             self.tell(control, interface, &before, &after);
+        }
+    }
+
+    /// Has IPv6 packets dropped that come in by the interface or would leave by it, or not any more, and says so.
+    fn switch_ip6(&self, control: &Control<'_>, interface: InterfaceIndex, is_off: bool) {
+        let name = self.name(interface);
+        if let Err(failure) = control.set_feature(interface, IP6_OFF, is_off) {
+            control.log(LogLevel::ERROR, format_args!("IPv6 of {name} is not switched: {failure}"));
+        }
+        if is_off {
+            let text = format_args!(
+                "IPv6 is off on {name}: the link-local address that follows from its MAC address is another station's, and so may be \
+                 the MAC address (RFC 4862 section 5.4.5)"
+            );
+            control.log(LogLevel::ERROR, text);
+        } else if self.ports().get(&interface).is_some_and(|port| port.is_up) {
+            control.log(LogLevel::INFO, format_args!("IPv6 is back on {name}"));
+        }
+    }
+
+    /// These addresses are wanted from now on: those that must be tried first are tentative.
+    fn begin_checks(
+        &self,
+        control: &Control<'_>,
+        interface: InterfaceIndex,
+        come: impl Iterator<Item = InterfaceAddress>,
+    ) {
+        let Some(check) = self.check.get() else { return };
+        for address in come.map(InterfaceAddress::address) {
+            if check.begin(control, interface, address)
+                && let Some(port) = self.ports().get_mut(&interface)
+            {
+                port.doubtful.insert(address, AddressState::Tentative);
+            }
+        }
+    }
+
+    /// These addresses are not wanted any more.
+    fn end_checks(
+        &self,
+        control: &Control<'_>,
+        interface: InterfaceIndex,
+        gone: impl Iterator<Item = InterfaceAddress>,
+    ) {
+        let Some(check) = self.check.get() else { return };
+        for address in gone.map(InterfaceAddress::address) {
+            check.end(control, interface, address);
+            if let Some(port) = self.ports().get_mut(&interface) {
+                port.doubtful.remove(&address);
+            }
         }
     }
 
@@ -238,6 +386,12 @@ impl Addresses {
     }
 }
 
+/// Tells tasks that wait for it that the addresses of an interface, or its table, are others now.
+fn signal(control: &Control<'_>, interface: InterfaceIndex) {
+    // Who waits for it looks for himself; where the host has no events nobody waits.
+    let _ = control.signal(ADDRESSES_CHANGED, &AddressesChanged { interface });
+}
+
 /// Whether a host can have the address.
 fn check(address: InterfaceAddress) -> Result<(), Failure> {
     let ip = address.address();
@@ -259,19 +413,21 @@ fn check(address: InterfaceAddress) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Within a table an address and a network are one interface's.
 fn refuse_conflict(
     ports: &BTreeMap<InterfaceIndex, Port>,
     interface: InterfaceIndex,
+    fib: u32,
     address: InterfaceAddress,
 ) -> Result<(), Failure> {
     for (&index, port) in ports {
         for &other in &port.given {
             if index == interface {
-                if other.address() == address.address() {
+                if other.address() == address.address() && port.fib == fib {
                     bail!("{} has address {other} already", port.name);
                 }
-            } else if is_link_local(address.address()) {
-                // The same one may be on every link.
+            } else if is_link_local(address.address()) || port.fib != fib {
+                // The same one may be on every link, and in every table.
             } else if other.address() == address.address() {
                 bail!("{} is an address of {} already", address.address(), port.name);
             } else if other.prefix() == address.prefix() {
@@ -280,8 +436,4 @@ fn refuse_conflict(
         }
     }
     Ok(())
-}
-
-fn is_link_local(address: IpAddr) -> bool {
-    matches!(address, IpAddr::V6(ip) if Ipv6Addr::is_unicast_link_local(&ip))
 }

@@ -48,6 +48,7 @@ use serde::Serialize;
 use zerocopy::{FromZeros, IntoBytes};
 
 pub use super::adjacency_kind::AdjacencyKind;
+pub use super::family::Family;
 
 /// Adjacencies that can exist at a time.
 pub const MAX_ADJACENCIES: usize = 1 << 18;
@@ -151,7 +152,7 @@ impl Adjacency<'_> {
         self.state.interface()
     }
 
-    /// The node behind the rewrite, where it is not the usual way over `interface-output`.
+    /// The node behind the rewrite, where it is not the usual way over `interface-output`; of kind `Node` the node itself.
     #[inline(always)]
     pub fn node(&self) -> Option<NodeIndex> {
         let node = (self.state.0 >> 16) as u16;
@@ -180,13 +181,16 @@ impl Adjacency<'_> {
         bytes
     }
 
-    /// Writes the 14 bytes of an Ethernet rewrite, where [`Self::is_plain_ethernet`].
+    /// The 14 bytes of an Ethernet rewrite as they lie in memory, where [`Self::is_plain_ethernet`].
     #[inline(always)]
-    pub fn write_ethernet(&self, header: &mut [u8; EthernetHeader::LENGTH]) {
-        let first = self.row[REWRITE].load(Ordering::Relaxed).to_ne_bytes();
-        let second = self.row[REWRITE + 1].load(Ordering::Relaxed).to_ne_bytes();
-        header[..8].copy_from_slice(&first);
-        header[8..].copy_from_slice(&second[..EthernetHeader::LENGTH - 8]);
+    pub fn ethernet(&self) -> [u64; 2] {
+        [REWRITE, REWRITE + 1].map(|word| self.row[word].load(Ordering::Relaxed))
+    }
+
+    /// The FIB index in which the destination is looked up again; means something only where the kind is `Table`.
+    #[inline]
+    pub fn fib(&self) -> u32 {
+        self.row[NEXT_HOP + 1].load(Ordering::Relaxed) as u32
     }
 
     /// The next hop's address; `None` for glean and fixed rows.
@@ -200,31 +204,6 @@ impl Adjacency<'_> {
             Some(Ipv6Addr::from_bits(u128::from(words[0]) << 64 | u128::from(words[1])).into())
         } else {
             None
-        }
-    }
-}
-
-/// An address family, where there is no address to tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Family {
-    /// IPv4.
-    Ip4,
-    /// IPv6.
-    Ip6,
-}
-
-impl Family {
-    /// The family of an address.
-    pub const fn of(address: IpAddr) -> Self {
-        if address.is_ipv4() { Self::Ip4 } else { Self::Ip6 }
-    }
-
-    /// What Ethernet calls it.
-    pub const fn ethertype(self) -> EtherType {
-        match self {
-            Self::Ip4 => EtherType::IP4,
-            Self::Ip6 => EtherType::IP6,
         }
     }
 }
@@ -248,6 +227,8 @@ pub enum AdjacencyError {
 enum Key {
     Glean(InterfaceIndex, Family),
     NextHop(InterfaceIndex, IpAddr),
+    Table(u32, Family),
+    Node(u16, Family),
 }
 
 /// What a row puts in front of packets.
@@ -401,6 +382,23 @@ impl AdjacencyTable {
         self.acquire(Key::Glean(interface, family), mtu)
     }
 
+    /// The adjacency that has destinations looked up again in the table of a FIB index, with a reference as
+    /// [`Self::allocate`].
+    ///
+    /// # Errors
+    /// The table is full.
+    pub fn allocate_table(&self, fib: u32, family: Family) -> Result<AdjacencyIndex, AdjacencyError> {
+        self.acquire(Key::Table(fib, family), 0)
+    }
+
+    /// The adjacency that leads to a node, and takes a reference to it.
+    ///
+    /// # Errors
+    /// There is no room.
+    pub fn allocate_node(&self, node: u16, family: Family) -> Result<AdjacencyIndex, AdjacencyError> {
+        self.acquire(Key::Node(node, family), 0)
+    }
+
     /// The adjacency of a next hop, if there is one. No reference is taken.
     pub fn find(&self, interface: InterfaceIndex, next_hop: IpAddr) -> Option<AdjacencyIndex> {
         self.writer().by_key.get(&Key::NextHop(interface, next_hop)).copied().map(AdjacencyIndex)
@@ -543,12 +541,15 @@ impl AdjacencyTable {
             Key::NextHop(interface, IpAddr::V6(ip)) => {
                 (interface, AdjacencyKind::Incomplete, HAS_IP6, ip.to_bits())
             }
+            Key::Table(fib, _) => (InterfaceIndex::NONE, AdjacencyKind::Table, 0, u128::from(fib)),
+            Key::Node(..) => (InterfaceIndex::NONE, AdjacencyKind::Node, 0, 0),
         };
         let row = self.row(index);
         row[LIMITS].store(family_bit | u64::from(mtu), Ordering::Relaxed);
         row[NEXT_HOP].store((next_hop >> 64) as u64, Ordering::Relaxed);
         row[NEXT_HOP + 1].store(next_hop as u64, Ordering::Relaxed);
-        row[STATE].store(State::new(kind, interface).0, Ordering::Release);
+        let node = if let Key::Node(node, _) = key { u64::from(node) << 16 } else { 0 };
+        row[STATE].store(State::new(kind, interface).0 | node, Ordering::Release);
         writer.by_key.insert(key, index);
         writer
             .slots
@@ -664,7 +665,7 @@ impl AdjacencyTable {
     fn describe(&self, index: u32, slot: &Slot) -> AdjacencyInfo {
         let adjacency = self.get(index);
         let (next_hop, family) = match slot.key {
-            Key::Glean(_, family) => (None, family),
+            Key::Glean(_, family) | Key::Table(_, family) | Key::Node(_, family) => (None, family),
             Key::NextHop(_, address) => (Some(address), Family::of(address)),
         };
         let rewrite = match slot.bytes {

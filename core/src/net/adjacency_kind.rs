@@ -33,6 +33,10 @@ pub enum AdjacencyKind {
     /// As `Rewrite`, and its next use is of interest: to `ip4-neighbor` or `ip6-neighbor`, which tells the main thread and
     /// sends the packet on to the rewriting node, where this is the same as `Rewrite`.
     Watched = 11,
+    /// The destination is looked up again, in another table.
+    Table = 12,
+    /// To a node that a plugin's route names.
+    Node = 13,
 }
 
 impl std::fmt::Display for AdjacencyKind {
@@ -50,6 +54,8 @@ impl std::fmt::Display for AdjacencyKind {
             Self::Incomplete => "incomplete",
             Self::Rewrite => "rewrite",
             Self::Watched => "watched",
+            Self::Table => "table",
+            Self::Node => "node",
         })
     }
 }
@@ -59,6 +65,8 @@ impl AdjacencyKind {
     /// The kind in the low byte of a row's word.
     pub(super) const fn from_bits(bits: u64) -> Self {
         match bits as u8 {
+            13 => Self::Node,
+            12 => Self::Table,
             11 => Self::Watched,
             10 => Self::Rewrite,
             9 => Self::Incomplete,

@@ -14,7 +14,7 @@ fn rewrite(mark: u8) -> Rewrite {
 
 fn front(table: &AdjacencyTable, index: AdjacencyIndex) -> (AdjacencyKind, [u8; 14]) {
     let (adjacency, mut header) = (table.get(index.0), [0; 14]);
-    adjacency.write_ethernet(&mut header);
+    header.copy_from_slice(&adjacency.ethernet().map(u64::to_ne_bytes).as_flattened()[..14]);
     (adjacency.kind(), header)
 }
 
@@ -49,6 +49,20 @@ fn one_next_hop_has_one_row_until_its_last_reference_is_given_back() {
     assert_eq!(table.get(index.0).kind(), AdjacencyKind::Drop);
     assert_eq!(table.find(ETH, next_hop(1)), None);
     assert_eq!(table.give_back(index), Settle::Done, "what is given back twice counts once");
+}
+
+#[test]
+fn row_of_a_node_names_it_for_as_long_as_somebody_leads_there() {
+    let table = AdjacencyTable::new().unwrap();
+    let index = table.allocate_node(77, Family::Ip6).unwrap();
+    assert_eq!(table.allocate_node(77, Family::Ip6), Ok(index));
+    assert_ne!(table.allocate_node(77, Family::Ip4), Ok(index));
+    let adjacency = table.get(index.0);
+    assert_eq!((adjacency.kind(), adjacency.node()), (AdjacencyKind::Node, Some(NodeIndex::from_host(77))));
+    assert_eq!((adjacency.interface(), adjacency.is_plain_ethernet()), (InterfaceIndex::NONE, false));
+    assert_eq!(table.give_back(index), Settle::Done);
+    assert_eq!(table.give_back(index), Settle::Later(index));
+    assert_eq!((table.get(index.0).kind(), table.get(index.0).node()), (AdjacencyKind::Drop, None));
 }
 
 #[test]

@@ -9,8 +9,9 @@ use raddle_plugin_api::wire::{InterfaceAddress, IpPrefix};
 
 use super::fib::Action;
 
-/// The routes of an interface with these addresses, while it is up: own addresses, the networks they are on, and what
-/// is no host there. Link-local IPv6 addresses give none: every interface has them.
+/// The routes of an interface with these addresses, while it is up: own addresses, the networks they are on, and what is no
+/// host there, with the address by which hosts reach any router (RFC 4291 §2.6.1). Link-local IPv6 addresses give none: every
+/// interface has them.
 pub fn routes(
     interface: InterfaceIndex,
     addresses: &BTreeSet<InterfaceAddress>,
@@ -25,6 +26,9 @@ pub fn routes(
     }
     for address in routed() {
         routes.insert(address.prefix(), Action::Connected { interface: interface.0 });
+    }
+    for anycast in routed().filter_map(|address| address.subnet_router_anycast()) {
+        routes.insert(IpPrefix::host(anycast.into()), Action::Local { interface: Some(interface.0) });
     }
     for address in routed() {
         routes.insert(IpPrefix::host(address.address()), Action::Local { interface: Some(interface.0) });
@@ -84,7 +88,11 @@ mod tests {
     fn link_local_addresses_are_in_no_table() {
         assert_eq!(
             lines(&["fe80::1/64", "2001:db8::1/64"]),
-            ["2001:db8::/64 Connected { interface: 1 }", "2001:db8::1/128 Local { interface: Some(1) }"]
+            [
+                "2001:db8::/64 Connected { interface: 1 }",
+                "2001:db8::/128 Local { interface: Some(1) }",
+                "2001:db8::1/128 Local { interface: Some(1) }"
+            ]
         );
     }
 }

@@ -11,6 +11,7 @@ use raddle_plugin_api::{Control, Failure, InterfaceIndex};
 
 use super::adjacency::{AdjacencyIndex, AdjacencyTable};
 use super::fib::{LpmReader4, LpmReader6};
+use super::flow_hash::FlowHash;
 use super::leaf::LeafTable;
 use super::table_cache::Tables;
 
@@ -23,6 +24,8 @@ pub struct ForwardingTables {
     pub adjacencies: Arc<AdjacencyTable>,
     /// The leaves of all tables.
     pub leaves: LeafTable,
+    /// Which of several paths a flow takes.
+    pub flow_hash: FlowHash,
     /// IPv4 tables, by FIB index.
     pub ip4: Published<Tables<u32>>,
     /// IPv6 tables, by FIB index.
@@ -48,6 +51,7 @@ impl ForwardingTables {
         Ok(Self {
             adjacencies,
             leaves: LeafTable::new()?,
+            flow_hash: FlowHash::default(),
             ip4: Published::new(control, Tables { version: 0, readers: ip4 }),
             ip6: Published::new(control, Tables { version: 0, readers: ip6 }),
             link_local: Published::new(control, LinkLocals::new()),

@@ -8,23 +8,39 @@ use raddle_plugin_api::{InterfaceChange, InterfaceEvent};
 
 use super::addresses::Addresses;
 use super::adjacency::AdjacencyTable;
-use super::fib::Fib;
-use super::forwarding::ForwardingTables;
+use super::icmp_limits::IcmpLimits;
+use super::ip4_options::Ip4OptionsPolicy;
+use super::martians::Martians;
+use super::multicast::GroupTable;
+use super::port_policy::PortPolicies;
+use super::punt::PuntReasons;
 use super::routes::Routes;
 
 init! { "forwarding", make_forwarding }
 
 fn make_forwarding(control: &mut Control<'_>) -> Result<(), Failure> {
-    let (ip4, ip6) = (Fib::new()?, Fib::new()?);
     let adjacencies = Arc::new(AdjacencyTable::new()?);
-    let readers = (vec![ip4.reader()], vec![ip6.reader()]);
-    let tables = Arc::new(ForwardingTables::new(control, Arc::clone(&adjacencies), readers.0, readers.1)?);
-    let routes = Arc::new(Routes::new(control, Arc::clone(&tables), ip4, ip6)?);
+    let routes = Arc::new(Routes::new(control, Arc::clone(&adjacencies))?);
     let addresses = Arc::new(Addresses::new(control, Arc::clone(&routes)));
     control.provide(adjacencies)?;
-    control.provide(tables)?;
+    control.provide(Arc::clone(routes.forwarding()))?;
     control.provide(routes)?;
     control.provide(Arc::clone(&addresses))?;
+    control.provide(Arc::new(PortPolicies::default()))?;
+    control.provide(Arc::new(IcmpLimits::default()))?;
+    let reasons = Arc::new(PuntReasons::new(control, control.config("punt")?)?);
+    control.provide(Arc::clone(&reasons))?;
+    // Plugins have registered theirs when tasks begin to run.
+    control.spawn("punt-reasons", |task| async move {
+        task.with(|control| {
+            for failure in reasons.unknown() {
+                log_warn!(control, "[punt]: {failure}");
+            }
+        });
+    });
+    control.provide(Arc::new(Ip4OptionsPolicy::default()))?;
+    control.provide(Arc::new(GroupTable::new(control)))?;
+    control.provide(Arc::new(Martians::new(control)?))?;
     // Interfaces that were made before tell of themselves only once more.
     for interface in control.interfaces()? {
         addresses.interface_changed(control, &InterfaceEvent { change: InterfaceChange::Changed, interface });
@@ -38,5 +54,5 @@ fn make_forwarding(control: &mut Control<'_>) -> Result<(), Failure> {
 /// The init function has not run.
 pub fn interface_changed(control: &mut Control<'_>, event: InterfaceEvent) -> Result<(), Failure> {
     control.resource::<Addresses>()?.interface_changed(control, &event);
-    Ok(())
+    control.resource::<PortPolicies>()?.interface_changed(control, &event)
 }

@@ -1,7 +1,7 @@
 //! The checks that every received IPv4 packet passes (RFC 1812 §5.2.2, §5.3.7).
 #![forbid(unsafe_code)]
 
-use raddle_plugin_api::wire::{HeaderOption, Ip4Header, Ip4Malformed};
+use raddle_plugin_api::wire::{Ip4Header, Ip4Malformed};
 use raddle_plugin_api::{Packet, error};
 
 error! {
@@ -17,8 +17,6 @@ error! {
         MartianSource => "martian-source": "the source is no host's address",
         MartianDestination => "martian-destination": "the destination is no address that may be on the wire",
         LinkBroadcast => "link-broadcast": "unicast packet in a broadcast or multicast frame",
-        SourceRoute => "source-route": "source route options are not followed",
-        BadOptions => "bad-options": "malformed options",
         NoHeadroom => "no-headroom": "no room for the link-layer header",
     }
 }
@@ -27,9 +25,6 @@ error! {
 pub const MULTICAST: u32 = 0xe000_0000;
 /// First class E address: reserved, and the limited broadcast.
 const RESERVED: u32 = 0xf000_0000;
-
-/// Loose and strict source route (RFC 791 §3.1).
-const SOURCE_ROUTES: [u8; 2] = [131, 137];
 
 /// To whom a checked packet is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +56,8 @@ impl From<Ip4Malformed> for Ip4InputError {
 #[inline(always)]
 pub const fn is_unicast_source(source: u32) -> bool {
     let network = source >> 24;
-    network != 0 && network != 127 && source < MULTICAST
+    // One comparison for the two ends of the range.
+    network.wrapping_sub(1) < (MULTICAST >> 24) - 1 && network != 127
 }
 
 /// What the one pass over a plain packet needs of its header.
@@ -78,18 +74,38 @@ pub struct PlainIp4 {
 #[inline(always)]
 pub fn plain(packet: &Packet<'_>) -> Option<PlainIp4> {
     let length = packet.len();
-    let header = Ip4Header::check(packet.bytes(), length).ok()?;
+    let header = Ip4Header::of(packet.bytes().first_chunk()?);
     let (source, destination) = (header.source().to_bits(), header.destination().to_bits());
-    let is_plain = !header.has_options()
-        & (usize::from(header.total_length()) == length)
-        & is_unicast_source(source)
-        & (destination < MULTICAST)
-        & (header.ttl() > 1)
-        & !(packet.is_traced() | packet.is_local() | packet.is_l2_multicast());
+    // Each test is a branch that is never taken but by what is rare: that is less work than to reckon them up.
+    let is_plain = header.is_plain()
+        && usize::from(header.total_length()) == length
+        && is_unicast_source(source)
+        && destination < MULTICAST
+        && header.ttl() > 1
+        && !(packet.is_traced() | packet.is_local() | packet.is_l2_multicast());
     is_plain.then_some(PlainIp4 { length, destination })
 }
 
-/// Checks the packet, whose first byte is that of its IPv4 header, and cuts off what is behind its total length.
+/// As [`plain`], of a packet that `ip4-input` has checked or raddle has made: neither its checksum nor its source is looked at.
+#[inline(always)]
+pub fn forwardable(packet: &Packet<'_>) -> Option<PlainIp4> {
+    let length = packet.len();
+    let header = Ip4Header::of(packet.bytes().first_chunk()?);
+    let is_plain = header.has_no_options()
+        && usize::from(header.total_length()) == length
+        && header.ttl() > 1
+        && !(packet.is_traced() | packet.is_local());
+    is_plain.then(|| PlainIp4 { length, destination: header.destination().to_bits() })
+}
+
+/// Whether a packet with this destination may be on its way to one host: not "this network", loopback, multicast, reserved.
+#[inline(always)]
+pub const fn is_unicast_destination(destination: u32) -> bool {
+    is_unicast_source(destination)
+}
+
+/// Checks the packet, whose first byte is that of its IPv4 header, and cuts off what is behind its total length. Options are
+/// not looked at.
 ///
 /// # Errors
 /// The first thing that is wrong with it.
@@ -116,27 +132,10 @@ pub fn check(packet: &mut Packet<'_>) -> Result<Ip4Audience, Ip4InputError> {
     if packet.is_l2_multicast() && audience == Ip4Audience::Unicast {
         return Err(Ip4InputError::LinkBroadcast);
     }
-    if header.has_options() {
-        check_options(packet.bytes())?;
-    }
     if total < length {
         packet.truncate(total);
     }
     Ok(audience)
-}
-
-/// RFC 1812 §4.2.2.6, §5.3.13: malformed options and source routes are refused, all others are carried on unread.
-fn check_options(bytes: &[u8]) -> Result<(), Ip4InputError> {
-    for option in Ip4Header::options(bytes) {
-        match option {
-            Ok(HeaderOption { kind, .. }) if SOURCE_ROUTES.contains(&kind) => {
-                return Err(Ip4InputError::SourceRoute);
-            }
-            Ok(_) => {}
-            Err(_) => return Err(Ip4InputError::BadOptions),
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -9,8 +9,10 @@ use raddle_plugin_api::wire::Ip4Header;
 use super::adjacency::AdjacencyKind;
 use super::forwarding::ForwardingTables;
 use super::icmp_field::{IcmpRequest, icmp_field};
+use super::ip4_options::OptionFiller;
 use super::ip4_trace::Ip4Trace;
 use super::mtu;
+use super::redirect::RedirectOffers;
 use super::rewrite::put_in_front;
 
 arc! { "ip4-output", end: "interface-output" }
@@ -21,6 +23,8 @@ next! {
         Output => "interface-output",
         Neighbor => "ip4-neighbor",
         IcmpError => "ip4-icmp-error",
+        Redirect => "ip4-redirect",
+        Fragment => "ip4-fragment",
     }
 }
 
@@ -29,7 +33,6 @@ error! {
     pub enum Ip4RewriteError {
         Truncated => "truncated": "shorter than an IPv4 header",
         NoAdjacency => "no-adjacency": "the adjacency was removed while the packet was on its way",
-        NeedsFragmentation => "needs-fragmentation": "larger than the MTU, and packets are not fragmented here",
         NoHeadroom => "no-headroom": "no room for the link-layer header",
     }
 }
@@ -41,6 +44,8 @@ pub struct Ip4Rewrite {
     tables: Arc<ForwardingTables>,
     output: ArcIndex,
     icmp: Field<IcmpRequest>,
+    options: OptionFiller,
+    redirects: RedirectOffers,
 }
 
 impl Node for Ip4Rewrite {
@@ -49,7 +54,13 @@ impl Node for Ip4Rewrite {
     type Error = Ip4RewriteError;
 
     fn new(init: &NodeInit<'_>) -> Result<Self, Failure> {
-        Ok(Self { tables: init.resource()?, output: init.arc("ip4-output")?, icmp: icmp_field(init)? })
+        Ok(Self {
+            tables: init.resource()?,
+            output: init.arc("ip4-output")?,
+            icmp: icmp_field(init)?,
+            options: OptionFiller::new(init)?,
+            redirects: RedirectOffers::new(init)?,
+        })
     }
 
     fn process(&mut self, vector: Vector<'_, Self>) {
@@ -64,7 +75,7 @@ node!(Ip4Rewrite);
 
 impl Ip4Rewrite {
     #[inline(always)]
-    fn rewrite(&self, env: &Env<'_, Self>, packet: &mut Packet<'_>) -> Ip4Verdict {
+    fn rewrite(&mut self, env: &Env<'_, Self>, packet: &mut Packet<'_>) -> Ip4Verdict {
         let adjacency = self.tables.adjacencies.get(packet.adjacency());
         match adjacency.kind() {
             AdjacencyKind::Rewrite | AdjacencyKind::Watched => {}
@@ -75,17 +86,30 @@ impl Ip4Rewrite {
             return Verdict::Drop(Ip4RewriteError::Truncated);
         };
         let (ttl, dont_fragment, is_local) = (header.ttl(), header.dont_fragment(), packet.is_local());
+        let has_options = header.has_options();
         if ttl <= 1 && !is_local {
             return self.report(packet, IcmpRequest::IP4_TIME_EXCEEDED);
         }
         if !mtu::fits(packet, adjacency.mtu()) {
             if !dont_fragment {
-                return Verdict::Drop(Ip4RewriteError::NeedsFragmentation);
+                return Verdict::Next(Ip4RewriteNext::Fragment);
             }
             let mtu = adjacency.mtu() as u32;
             return self.report(packet, IcmpRequest::ip4_fragmentation_needed(mtu));
         }
         packet.mark_l3();
+        // RFC 1812 §5.2.7.2: the packet goes on all the same.
+        if adjacency.interface() == packet.rx_interface()
+            && let Some(copy) = self.redirects.offer(env.worker(), packet)
+        {
+            env.send(copy, Verdict::Next(Ip4RewriteNext::Redirect));
+        }
+        if has_options
+            && !is_local
+            && let Err(at) = self.options.fill(env.worker(), adjacency.interface(), packet)
+        {
+            return self.report(packet, IcmpRequest::ip4_parameter_problem(at));
+        }
         if !is_local && let Some((header, _)) = Ip4Header::parse_mut(packet.bytes_mut()) {
             // There is a hop left, as was seen above.
             let _ = header.decrement_ttl();

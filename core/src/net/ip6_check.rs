@@ -52,14 +52,26 @@ pub struct PlainIp6 {
 #[inline(always)]
 pub fn plain(packet: &Packet<'_>) -> Option<PlainIp6> {
     let length = packet.len();
-    let header = Ip6Header::check(packet.bytes(), length).ok()?;
-    let (source, destination) = (header.source(), header.destination());
-    let is_plain = (header.total_length() == length)
-        & source.is_valid_source()
-        & !destination.is_multicast()
-        & (header.hop_limit() > 1)
-        & !(packet.is_traced() | packet.is_local() | packet.is_l2_multicast());
-    is_plain.then(|| PlainIp6 { length, destination: destination.to_bits() })
+    // By words, each loaded once: field by field the compiler would load the addresses in pieces.
+    let header: &[u8; Ip6Header::LENGTH] = packet.bytes().first_chunk()?;
+    let word = |at: usize| header[at..].first_chunk().map_or(0, |word| u64::from_be_bytes(*word));
+    let (first, source) = (word(0), [word(8), word(16)]);
+    let destination = u128::from(word(24)) << 64 | u128::from(word(32));
+    let payload_length = (first >> 16) as u16;
+    let hop_limit = first as u8;
+    let is_plain = first >> 60 == 6
+        && usize::from(payload_length) + Ip6Header::LENGTH == length
+        && is_plain_source(source)
+        && destination >> 120 != 0xff
+        && hop_limit > 1
+        && !(packet.is_traced() | packet.is_local() | packet.is_l2_multicast());
+    is_plain.then_some(PlainIp6 { length, destination })
+}
+
+/// [`Ip6Address::is_valid_source`] of an address in two words: not multicast, link-local, unspecified or loopback.
+#[inline(always)]
+const fn is_plain_source([high, low]: [u64; 2]) -> bool {
+    high >> 56 != 0xff && high >> 54 != 0xfe80 >> 6 && (high | low >> 1) != 0
 }
 
 /// Checks the packet, whose first byte is that of its IPv6 header, and cuts off what is behind its payload.
@@ -95,4 +107,30 @@ pub fn check(packet: &mut Packet<'_>) -> Result<Ip6Audience, Ip6InputError> {
 /// Groups of scope 0 and 1 never leave their node (RFC 4291 §2.7).
 fn is_interface_scope(group: Ip6Address) -> bool {
     group.is_multicast() && group.0[1] & 0xf <= 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_sources_are_the_valid_ones() {
+        for text in [
+            "::",
+            "::1",
+            "::2",
+            "1::",
+            "2001:db8::1",
+            "fe7f::1",
+            "fe80::1",
+            "febf::1",
+            "fec0::1",
+            "ff02::1",
+            "fdff::",
+        ] {
+            let address = Ip6Address::from(text.parse::<std::net::Ipv6Addr>().unwrap());
+            let words = [address.high(), address.low()];
+            assert_eq!(is_plain_source(words), address.is_valid_source(), "{text}");
+        }
+    }
 }

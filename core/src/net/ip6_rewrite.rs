@@ -11,6 +11,8 @@ use super::forwarding::ForwardingTables;
 use super::icmp_field::{IcmpRequest, icmp_field};
 use super::ip6_trace::Ip6Trace;
 use super::mtu;
+use super::reassembly::{Joined, joined_field};
+use super::redirect::RedirectOffers;
 use super::rewrite::put_in_front;
 
 arc! { "ip6-output", end: "interface-output" }
@@ -21,6 +23,8 @@ next! {
         Output => "interface-output",
         Neighbor => "ip6-neighbor",
         IcmpError => "ip6-icmp-error",
+        Redirect => "ip6-redirect",
+        Fragment => "ip6-fragment",
     }
 }
 
@@ -40,6 +44,8 @@ pub struct Ip6Rewrite {
     tables: Arc<ForwardingTables>,
     output: ArcIndex,
     icmp: Field<IcmpRequest>,
+    joined: Field<Joined>,
+    redirects: RedirectOffers,
 }
 
 impl Node for Ip6Rewrite {
@@ -48,7 +54,13 @@ impl Node for Ip6Rewrite {
     type Error = Ip6RewriteError;
 
     fn new(init: &NodeInit<'_>) -> Result<Self, Failure> {
-        Ok(Self { tables: init.resource()?, output: init.arc("ip6-output")?, icmp: icmp_field(init)? })
+        Ok(Self {
+            tables: init.resource()?,
+            output: init.arc("ip6-output")?,
+            icmp: icmp_field(init)?,
+            joined: joined_field(init)?,
+            redirects: RedirectOffers::new(init)?,
+        })
     }
 
     fn process(&mut self, vector: Vector<'_, Self>) {
@@ -63,7 +75,7 @@ node!(Ip6Rewrite);
 
 impl Ip6Rewrite {
     #[inline(always)]
-    fn rewrite(&self, env: &Env<'_, Self>, packet: &mut Packet<'_>) -> Ip6Verdict {
+    fn rewrite(&mut self, env: &Env<'_, Self>, packet: &mut Packet<'_>) -> Ip6Verdict {
         let adjacency = self.tables.adjacencies.get(packet.adjacency());
         match adjacency.kind() {
             AdjacencyKind::Rewrite | AdjacencyKind::Watched => {}
@@ -77,11 +89,18 @@ impl Ip6Rewrite {
         if hop_limit <= 1 && !is_local {
             return self.report(packet, IcmpRequest::IP6_TIME_EXCEEDED);
         }
-        if !mtu::fits(packet, adjacency.mtu()) {
-            let mtu = adjacency.mtu() as u32;
-            return self.report(packet, IcmpRequest::ip6_packet_too_big(mtu));
+        if (packet.len() > adjacency.mtu() || packet.is_reassembled())
+            && let Some(verdict) = self.large(packet, adjacency.mtu())
+        {
+            return verdict;
         }
         packet.mark_l3();
+        // RFC 4861 §8.2: the packet goes on all the same.
+        if adjacency.interface() == packet.rx_interface()
+            && let Some(copy) = self.redirects.offer(env.worker(), packet)
+        {
+            env.send(copy, Verdict::Next(Ip6RewriteNext::Redirect));
+        }
         if !is_local && let Some((header, _)) = Ip6Header::parse_mut(packet.bytes_mut()) {
             // There is a hop left, as was seen above.
             let _ = header.decrement_hop_limit();
@@ -99,6 +118,20 @@ impl Ip6Rewrite {
                 Verdict::Next(Ip6RewriteNext::Output),
             ),
         }
+    }
+
+    /// Where a packet goes that does not leave as it is. RFC 8200 §5: only the source fragments, and what its fragments were put
+    /// together of here leaves in such ones again.
+    #[inline(never)]
+    fn large(&self, packet: &mut Packet<'_>, mtu: usize) -> Option<Ip6Verdict> {
+        let fits = mtu::fits(packet, mtu);
+        if packet.is_local() {
+            return (!fits).then_some(Verdict::Next(Ip6RewriteNext::Fragment));
+        }
+        if packet.is_reassembled() && packet.field(&self.joined).bound(packet.len(), mtu).is_some() {
+            return Some(Verdict::Next(Ip6RewriteNext::Fragment));
+        }
+        (!fits).then(|| self.report(packet, IcmpRequest::ip6_packet_too_big(mtu as u32)))
     }
 
     #[cold]

@@ -11,6 +11,7 @@ use super::fib::{Forwarding, LeafIndex, Path, Resolver};
 use super::forwarding::ForwardingTables;
 use super::leaf::{Former, LeafError, PATH_SET};
 use super::link::Links;
+use super::routes::TableIndex;
 
 /// The number that stands for the per-interface tables of link-local destinations, which are no [`super::fib::Fib`].
 pub const LINK_LOCAL_TABLE: u32 = u32::MAX;
@@ -36,20 +37,27 @@ pub struct LeafResolver<'a> {
     pub tables: &'a Arc<ForwardingTables>,
     /// The interfaces that paths name.
     pub links: &'a Links,
+    /// The tables that routes name.
+    pub index: &'a TableIndex,
     /// The tables' family.
     pub family: Family,
 }
 
 impl Resolver for LeafResolver<'_> {
-    fn create(&mut self, forwarding: &Forwarding) -> Result<LeafIndex, Box<dyn Error + Send + Sync>> {
+    fn create(
+        &mut self,
+        forwarding: &Forwarding,
+        instead_of: Option<LeafIndex>,
+    ) -> Result<LeafIndex, Box<dyn Error + Send + Sync>> {
         match self.fixed(forwarding)? {
             Some(adjacency) => Ok(adjacency.0),
             None => {
                 let paths = self.paths(forwarding)?;
-                let made = self.tables.leaves.create(&paths);
+                let made = self.tables.leaves.create(&paths, instead_of);
                 if made.is_err() {
                     self.give_back(&paths);
                 }
+                self.leave_out_unusable(&paths);
                 Ok(made?)
             }
         }
@@ -65,6 +73,7 @@ impl Resolver for LeafResolver<'_> {
             // One path needs no buckets.
             self.tables.leaves.update(leaf, &dropping)
         });
+        self.leave_out_unusable(&paths);
         let tables = Arc::clone(self.tables);
         self.control.defer(move |control| dispose(&tables, control, &former.unwrap_or_default()));
     }
@@ -88,7 +97,11 @@ impl LeafResolver<'_> {
             Forwarding::Blackhole => AdjacencyIndex::BLACKHOLE,
             Forwarding::Prohibit => AdjacencyIndex::PROHIBIT,
             Forwarding::Table { table: LINK_LOCAL_TABLE } => AdjacencyIndex::LINK_LOCAL,
-            Forwarding::Table { table } => return Err(ResolveError::NoTable(table)),
+            Forwarding::Table { table } => {
+                let fib = self.index.fib(table).ok_or(ResolveError::NoTable(table))?;
+                self.tables.adjacencies.allocate_table(fib, self.family)?
+            }
+            Forwarding::Node { node } => self.tables.adjacencies.allocate_node(node, self.family)?,
         }))
     }
 
@@ -138,6 +151,22 @@ impl LeafResolver<'_> {
         Ok(adjacency)
     }
 
+    /// Of several paths, those over interfaces that are down are not taken.
+    fn leave_out_unusable(&self, paths: &[(AdjacencyIndex, u32)]) {
+        if paths.len() < 2 {
+            return;
+        }
+        for &(adjacency, _) in paths {
+            let interface = self.tables.adjacencies.get(adjacency.0).interface();
+            if interface != InterfaceIndex::NONE && !self.links.is_up(interface) {
+                for former in self.tables.leaves.set_usable(adjacency, false) {
+                    let tables = Arc::clone(self.tables);
+                    self.control.defer(move |control| dispose(&tables, control, &former));
+                }
+            }
+        }
+    }
+
     fn give_back(&self, paths: &[(AdjacencyIndex, u32)]) {
         for &(adjacency, _) in paths {
             self.tables.adjacencies.release(self.control, adjacency);
@@ -146,7 +175,7 @@ impl LeafResolver<'_> {
 }
 
 /// Gives back what a leaf held; no thread can know it any more.
-fn dispose(tables: &ForwardingTables, control: &Control<'_>, former: &Former) {
+pub fn dispose(tables: &ForwardingTables, control: &Control<'_>, former: &Former) {
     tables.leaves.reuse(former);
     for &adjacency in &former.adjacencies {
         tables.adjacencies.release(control, adjacency);

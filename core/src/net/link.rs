@@ -51,6 +51,11 @@ impl Links {
         self.by_index.get(&index)
     }
 
+    /// All of them, by index.
+    pub fn iter(&self) -> impl Iterator<Item = (InterfaceIndex, &Link)> {
+        self.by_index.iter().map(|(&index, link)| (index, link))
+    }
+
     /// Whether the interface passes packets.
     pub fn is_up(&self, index: InterfaceIndex) -> bool {
         self.get(index).is_some_and(|link| link.is_up)

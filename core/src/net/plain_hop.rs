@@ -7,28 +7,31 @@
 use raddle_plugin_api::wire::EthernetHeader;
 use raddle_plugin_api::{ArcIndex, Env, InterfaceIndex, Node, Packet};
 
-use super::adjacency::AdjacencyTable;
+use super::adjacency::{AdjacencyKind, AdjacencyTable};
 
 /// An adjacency as one frame's packets see it, if it is of the plain kind: complete, an Ethernet header in front, no
-/// feature on the way out.
+/// feature on the way out, no redirects to be made.
 pub struct PlainHop {
     adjacency: u32,
     /// Largest L3 packet; 0 where the adjacency is of another kind, so that no packet fits.
     mtu: usize,
+    /// Whether `ip4-rewrite` or `ip6-rewrite` is next for what does not take the hop as it is.
+    rewrites: bool,
     interface: InterfaceIndex,
-    header: [u8; EthernetHeader::LENGTH],
+    /// Packets that leave by this interface are not plain: redirects are made of them.
+    redirecting: InterfaceIndex,
+    /// The Ethernet header as it lies in memory: two words, as those stay in registers.
+    first: u64,
+    second: u64,
 }
 
 impl PlainHop {
-    /// None yet.
+    /// None yet. `redirecting` is the interface, if any, of which packets that leave by it again are not plain: redirects
+    /// are made of them.
     #[inline(always)]
-    pub const fn none() -> Self {
-        Self {
-            adjacency: u32::MAX,
-            mtu: 0,
-            interface: InterfaceIndex::NONE,
-            header: [0; EthernetHeader::LENGTH],
-        }
+    pub const fn none(redirecting: InterfaceIndex) -> Self {
+        let interface = InterfaceIndex::NONE;
+        Self { adjacency: u32::MAX, mtu: 0, rewrites: false, interface, redirecting, first: 0, second: 0 }
     }
 
     /// Makes this the hop of `adjacency`, if it is not already. `output` is the arc of features on the way out.
@@ -44,20 +47,29 @@ impl PlainHop {
             let row = table.get(adjacency);
             self.adjacency = adjacency;
             self.interface = row.interface();
-            let is_plain = row.is_plain_ethernet() && env.arc_mask(output, self.interface) == 0;
+            let is_plain = row.is_plain_ethernet()
+                && self.interface != self.redirecting
+                && env.arc_mask(output, self.interface) == 0;
             self.mtu = if is_plain { row.mtu() } else { 0 };
-            row.write_ethernet(&mut self.header);
+            self.rewrites = row.kind() == AdjacencyKind::Rewrite;
+            [self.first, self.second] = row.ethernet();
         }
     }
 
-    /// Whether the packet, whose first byte is that of its L3 header of `length` bytes in all, may take this hop as it is.
+    /// Whether a packet of `length` bytes from its L3 header on may take this hop as it is.
     #[inline(always)]
-    pub fn takes(&self, packet: &Packet<'_>, length: usize) -> bool {
-        length <= self.mtu || self.takes_large(packet)
+    pub fn takes(&self, length: usize) -> bool {
+        length <= self.mtu
     }
 
-    #[cold]
-    fn takes_large(&self, packet: &Packet<'_>) -> bool {
+    /// Whether the rewrite node is next for a packet, with hops left, that does not take the hop as it is.
+    #[inline(always)]
+    pub fn rewrites(&self) -> bool {
+        self.rewrites
+    }
+
+    /// As [`Self::takes`], of a packet that is longer: a GSO packet may stand for packets that fit.
+    pub fn takes_large(&self, packet: &Packet<'_>) -> bool {
         self.mtu > 0 && super::mtu::fits(packet, self.mtu)
     }
 
@@ -67,11 +79,16 @@ impl PlainHop {
         packet.mark_l3();
         packet.set_adjacency(self.adjacency);
         packet.set_tx_interface(self.interface);
-        let Some(front) = packet.prepend(EthernetHeader::LENGTH).and_then(|bytes| bytes.first_chunk_mut())
-        else {
+        let Some(front) = packet.prepend_array::<{ EthernetHeader::LENGTH }>() else {
             return false;
         };
-        *front = self.header;
+        let [a, b, c, d, e, f, ..] = self.second.to_ne_bytes();
+        if let Some((first, rest)) = front.split_first_chunk_mut()
+            && let Some((second, rest)) = rest.split_first_chunk_mut()
+            && let Some((third, [])) = rest.split_first_chunk_mut()
+        {
+            (*first, *second, *third) = (self.first.to_ne_bytes(), [a, b, c, d], [e, f]);
+        }
         true
     }
 }

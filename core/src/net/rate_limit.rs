@@ -1,30 +1,69 @@
 //! A token bucket, as its "theoretical arrival time": one number, no timer.
 #![forbid(unsafe_code)]
 
+/// Events a second on average, and at once after a rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    interval_ns: u64,
+    tolerance_ns: u64,
+}
+
+impl Rate {
+    /// Both numbers are at least 1; 0 counts as that.
+    pub const fn new(per_second: u32, burst: u32) -> Self {
+        Self::from_interval(1_000_000_000 / if per_second == 0 { 1 } else { per_second as u64 }, burst)
+    }
+
+    /// One event each `interval_ns`, which is at least 1, and `burst` at once.
+    pub const fn from_interval(interval_ns: u64, burst: u32) -> Self {
+        let interval_ns = if interval_ns == 0 { 1 } else { interval_ns };
+        let burst = if burst == 0 { 1 } else { burst as u64 };
+        Self { interval_ns, tolerance_ns: interval_ns.saturating_mul(burst - 1) }
+    }
+
+    /// Time between two events, in ns.
+    pub const fn interval_ns(self) -> u64 {
+        self.interval_ns
+    }
+
+    /// Events at once.
+    pub const fn burst(self) -> u32 {
+        (self.tolerance_ns / self.interval_ns) as u32 + 1
+    }
+}
+
 /// Lets through `per_second` events a second on average, and `burst` at once after a rest. For one thread.
 #[derive(Clone, Copy, Debug)]
 pub struct TokenBucket {
-    interval_ns: u64,
-    tolerance_ns: u64,
+    rate: Rate,
     full_again_ns: u64,
 }
 
 impl TokenBucket {
     /// A full bucket. Both numbers are at least 1.
     pub const fn new(per_second: u32, burst: u32) -> Self {
-        let interval_ns = 1_000_000_000 / if per_second == 0 { 1 } else { per_second as u64 };
-        let burst = if burst == 0 { 1 } else { burst as u64 };
-        Self { interval_ns, tolerance_ns: interval_ns * (burst - 1), full_again_ns: 0 }
+        Self::with_rate(Rate::new(per_second, burst))
+    }
+
+    /// A full bucket of this rate.
+    pub const fn with_rate(rate: Rate) -> Self {
+        Self { rate, full_again_ns: 0 }
+    }
+
+    /// Has another rate from now on. What was taken stays taken.
+    #[inline]
+    pub fn set_rate(&mut self, rate: Rate) {
+        self.rate = rate;
     }
 
     /// Takes a token; `false` if there is none. `now_ns` is of the monotonic clock.
     #[inline]
     pub fn take(&mut self, now_ns: u64) -> bool {
         let due_ns = self.full_again_ns.max(now_ns);
-        if due_ns - now_ns > self.tolerance_ns {
+        if due_ns - now_ns > self.rate.tolerance_ns {
             return false;
         }
-        self.full_again_ns = due_ns.saturating_add(self.interval_ns);
+        self.full_again_ns = due_ns.saturating_add(self.rate.interval_ns);
         true
     }
 }

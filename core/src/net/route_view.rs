@@ -6,6 +6,18 @@ use serde::Serialize;
 
 use super::fib::{Action, Address, Forwarding, NextHop, RouteView, Source};
 use super::link::Links;
+use super::routes::{RouteOwners, TableIndex};
+
+/// By what numbers are called.
+#[derive(Clone, Copy)]
+pub struct Names<'a> {
+    /// Interfaces.
+    pub links: &'a Links,
+    /// Tables.
+    pub tables: &'a TableIndex,
+    /// Plugins that have routes.
+    pub owners: &'a RouteOwners,
+}
 
 /// The routes of a prefix.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -28,31 +40,32 @@ pub struct RouteInfo {
 
 impl RouteInfo {
     /// Makes the interfaces' indices names.
-    pub fn of<A: Address>(view: &RouteView<'_, A>, links: &Links) -> Self {
-        let others = view.others.iter();
+    pub fn of<A: Address>(view: &RouteView<'_, A>, names: Names<'_>) -> Self {
+        let (others, Names { links, tables, owners }) = (view.others.iter(), names);
         Self {
             prefix: view.prefix.to_string(),
-            source: source(view.source),
-            route: action(view.action, links),
-            forwarding: forwarding(view.forwarding, links),
+            source: source(view.source, owners),
+            route: action(view.action, links, tables),
+            forwarding: forwarding(view.forwarding, links, tables),
             leaf: view.leaf,
             others: others
-                .map(|(from, what)| format!("{}: {}", source(*from), action(what, links)))
+                .map(|(from, what)| format!("{}: {}", source(*from, owners), action(what, links, tables)))
                 .collect(),
         }
     }
 }
 
-fn source(source: Source) -> String {
+fn source(source: Source, owners: &RouteOwners) -> String {
     match source {
         Source::INTERFACE => "interface".into(),
         Source::STATIC => "static".into(),
         Source::NEIGHBOR => "neighbor".into(),
-        Source { preference, owner } => format!("dynamic {preference}/{owner}"),
+        Source::LOADED => "loaded".into(),
+        of_plugin => owners.name(of_plugin),
     }
 }
 
-fn action(action: &Action, links: &Links) -> String {
+fn action(action: &Action, links: &Links, tables: &TableIndex) -> String {
     match action {
         Action::Via(next_hops) => {
             next_hops.iter().map(|next_hop| hop(next_hop, links)).collect::<Vec<_>>().join(", ")
@@ -64,7 +77,8 @@ fn action(action: &Action, links: &Links) -> String {
         Action::Unreachable => "unreachable".into(),
         Action::Prohibit => "prohibit".into(),
         Action::Table { table: super::leaf_resolver::LINK_LOCAL_TABLE } => "by interface".into(),
-        Action::Table { table } => format!("table {table}"),
+        Action::Table { table } => format!("via table {}", tables.name(*table)),
+        Action::Node { name, .. } => format!("node {name}"),
     }
 }
 
@@ -75,7 +89,7 @@ fn hop(next_hop: &NextHop, links: &Links) -> String {
     [via, interface, weight].into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
-fn forwarding(forwarding: &Forwarding, links: &Links) -> String {
+fn forwarding(forwarding: &Forwarding, links: &Links, tables: &TableIndex) -> String {
     match forwarding {
         Forwarding::Paths(paths) => {
             let path = |path: &super::fib::Path| {
@@ -92,7 +106,8 @@ fn forwarding(forwarding: &Forwarding, links: &Links) -> String {
         Forwarding::Unreachable => "unreachable".into(),
         Forwarding::Prohibit => "prohibit".into(),
         Forwarding::Table { table: super::leaf_resolver::LINK_LOCAL_TABLE } => "by interface".into(),
-        Forwarding::Table { table } => format!("look up in table {table}"),
+        Forwarding::Table { table } => format!("look up in table {}", tables.name(*table)),
+        Forwarding::Node { .. } => "to the node".into(),
     }
 }
 

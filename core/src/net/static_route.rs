@@ -1,14 +1,13 @@
 //! Routes as an operator gives them, and what they come to with the interfaces as they are.
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
+use raddle_plugin_api::route::TableKey;
 use raddle_plugin_api::wire::IpPrefix;
 use raddle_plugin_api::{Failure, InterfaceIndex, bail};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 use super::fib::{Action, NextHop};
 use super::link::Links;
@@ -17,8 +16,7 @@ use super::link::Links;
 pub const MAX_WEIGHT: u32 = 256;
 
 /// What a route without next hop does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rejection {
     /// Drops without a word.
     Blackhole,
@@ -44,6 +42,8 @@ pub struct RouteHop {
 pub enum RouteTarget {
     /// Sends them to a next hop.
     Hop(RouteHop),
+    /// Looks them up again in another table.
+    Table(TableKey),
     /// Drops them.
     Reject(Rejection),
 }
@@ -53,61 +53,20 @@ pub enum RouteTarget {
 pub struct RouteSpec {
     /// The prefix.
     pub prefix: IpPrefix,
-    /// The routing table.
-    pub table: u32,
+    /// The routing table that it is in.
+    pub table: TableKey,
     /// What it does.
     pub target: RouteTarget,
 }
 
-/// A route in the configuration file: `[[route]]`. Several with one prefix are next hops of one route.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RouteConfig {
-    /// The prefix, as `10.0.0.0/8`.
-    pub prefix: IpPrefix,
-    /// The next hop's address.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub via: Option<IpAddr>,
-    /// The interface towards the next hop, which a link-local one needs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub interface: Option<String>,
-    /// What a route without next hop does.
-    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
-    pub rejection: Option<Rejection>,
-    /// The routing table.
-    #[serde(default, skip_serializing_if = "is_default_table")]
-    pub table: u32,
-    /// Share of the flows, relative to the prefix's other next hops, from 1 to 256.
-    #[serde(default = "default_weight", skip_serializing_if = "is_default_weight")]
-    pub weight: u32,
-}
-
-fn default_weight() -> u32 {
-    1
-}
-
-fn is_default_weight(weight: &u32) -> bool {
-    *weight == 1
-}
-
-fn is_default_table(table: &u32) -> bool {
-    *table == 0
-}
-
-impl TryFrom<&RouteConfig> for RouteSpec {
-    type Error = Failure;
-
-    fn try_from(config: &RouteConfig) -> Result<Self, Failure> {
-        let RouteConfig { prefix, table, weight, .. } = *config;
-        let target = match (config.rejection, config.via, &config.interface) {
-            (Some(rejection), None, None) => RouteTarget::Reject(rejection),
-            (Some(_), ..) => bail!("route {prefix} has a type, so it can have neither `via` nor `interface`"),
-            (None, None, None) => bail!("route {prefix} needs `via`, `interface` or `type`"),
-            (None, via, interface) => {
-                RouteTarget::Hop(RouteHop { via, interface: interface.clone(), weight })
-            }
-        };
-        Ok(Self { prefix, table, target })
+impl Rejection {
+    /// What a route does that says so.
+    pub fn action(self) -> Action {
+        match self {
+            Self::Blackhole => Action::Blackhole,
+            Self::Unreachable => Action::Unreachable,
+            Self::Prohibit => Action::Prohibit,
+        }
     }
 }
 
@@ -115,6 +74,7 @@ impl fmt::Display for RouteTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Hop(hop) => hop.fmt(f),
+            Self::Table(table) => write!(f, "via table {table}"),
             Self::Reject(rejection) => rejection.fmt(f),
         }
     }
@@ -141,43 +101,52 @@ impl fmt::Display for RouteHop {
     }
 }
 
+impl fmt::Display for StaticRoute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            // There is at least one next hop.
+            Self::Hops(hops) => hops.first().map_or(Ok(()), |hop| hop.fmt(f)),
+            Self::Table(table) => write!(f, "via table {table}"),
+            Self::Reject(rejection) => rejection.fmt(f),
+        }
+    }
+}
+
 /// All that was given for one prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StaticRoute {
     /// Next hops, at least one.
     Hops(Vec<RouteHop>),
+    /// Another table, by its number.
+    Table(u32),
     /// No next hop.
     Reject(Rejection),
 }
 
 impl StaticRoute {
-    /// The route with one more next hop, or a new one.
+    /// The route with one more next hop, or a new one. Tables are named by number.
     ///
     /// # Errors
-    /// It is there already, or the other kind of route is.
+    /// It is there already, or another kind of route is.
     pub fn with(present: Option<&Self>, spec: &RouteSpec) -> Result<Self, Failure> {
         let RouteSpec { prefix, target, .. } = spec;
         check(spec)?;
+        let Some(present) = present else {
+            return Ok(match target {
+                RouteTarget::Hop(hop) => Self::Hops(vec![hop.clone()]),
+                RouteTarget::Table(table) => Self::Table(number(table)?),
+                RouteTarget::Reject(rejection) => Self::Reject(*rejection),
+            });
+        };
         match (present, target) {
-            (None, RouteTarget::Hop(hop)) => Ok(Self::Hops(vec![hop.clone()])),
-            (None, RouteTarget::Reject(rejection)) => Ok(Self::Reject(*rejection)),
-            (Some(Self::Hops(hops)), RouteTarget::Hop(hop)) => {
+            (Self::Hops(hops), RouteTarget::Hop(hop)) => {
                 if hops.iter().any(|other| other.is_same_way(hop)) {
                     bail!("route {prefix} {hop} is there already");
                 }
                 Ok(Self::Hops(hops.iter().chain([hop]).cloned().collect()))
             }
-            (Some(Self::Reject(rejection)), RouteTarget::Reject(new)) if rejection == new => {
-                bail!("route {prefix} {rejection} is there already")
-            }
-            (Some(Self::Hops(hops)), RouteTarget::Reject(new)) => {
-                // Invariant: there is at least one next hop.
-                let hop = hops.first().map(ToString::to_string).unwrap_or_default();
-                bail!("route {prefix} cannot be {new}: it is there already, {hop}")
-            }
-            (Some(Self::Reject(rejection)), _) => {
-                bail!("route {prefix} is there already as {rejection}")
-            }
+            (present, target) if present.is_what(target) => bail!("route {prefix} {target} is there already"),
+            (present, _) => bail!("route {prefix} is there already, {present}"),
         }
     }
 
@@ -196,22 +165,52 @@ impl StaticRoute {
                 left.remove(at);
                 Ok((!left.is_empty()).then_some(Self::Hops(left)))
             }
-            (Self::Reject(rejection), RouteTarget::Reject(gone)) if rejection == gone => Ok(None),
-            (Self::Reject(rejection), _) => bail!("route {prefix} is {rejection}, not {target}"),
-            (Self::Hops(_), _) => bail!("route {prefix} has next hops, it is not {target}"),
+            (present, target) if present.is_what(target) => Ok(None),
+            (present, target) => bail!("route {prefix} is not {target}, but {present}"),
+        }
+    }
+
+    /// Its next hops.
+    pub fn hops(&self) -> &[RouteHop] {
+        match self {
+            Self::Hops(hops) => hops,
+            Self::Table(_) | Self::Reject(_) => &[],
+        }
+    }
+
+    /// The number of the table that it leads to.
+    pub fn table(&self) -> Option<u32> {
+        match self {
+            Self::Table(table) => Some(*table),
+            Self::Hops(_) | Self::Reject(_) => None,
+        }
+    }
+
+    /// Whether this is the route that the target makes; of next hops: never.
+    fn is_what(&self, target: &RouteTarget) -> bool {
+        match (self, target) {
+            (Self::Reject(present), RouteTarget::Reject(target)) => present == target,
+            (Self::Table(present), RouteTarget::Table(target)) => *target == TableKey::Id(*present),
+            _ => false,
         }
     }
 
     /// What the route does now: only next hops count whose interface passes packets. `None`: nothing.
-    pub fn action(&self, links: &Links, networks: &Networks) -> Option<Action> {
+    pub fn action(&self, prefix: IpPrefix, links: &Links, networks: &Networks) -> Option<Action> {
         let hops = match self {
-            Self::Reject(Rejection::Blackhole) => return Some(Action::Blackhole),
-            Self::Reject(Rejection::Unreachable) => return Some(Action::Unreachable),
-            Self::Reject(Rejection::Prohibit) => return Some(Action::Prohibit),
+            Self::Reject(rejection) => return Some(rejection.action()),
+            Self::Table(table) => return Some(Action::Table { table: *table }),
             Self::Hops(hops) => hops,
         };
-        let next_hops: Vec<NextHop> = hops.iter().filter_map(|hop| hop.next_hop(links, networks)).collect();
-        (!next_hops.is_empty()).then_some(Action::Via(next_hops))
+        let next_hops: Vec<NextHop> =
+            hops.iter().filter_map(|hop| hop.next_hop(prefix, links, networks)).collect();
+        match next_hops.as_slice() {
+            [] => None,
+            [NextHop { address: None, interface: Some(interface), .. }] => {
+                Some(Action::Connected { interface: *interface })
+            }
+            _ => Some(Action::Via(next_hops)),
+        }
     }
 }
 
@@ -225,7 +224,7 @@ impl RouteHop {
         self.via == other.via && (other.interface.is_none() || self.interface == other.interface)
     }
 
-    fn next_hop(&self, links: &Links, networks: &Networks) -> Option<NextHop> {
+    fn next_hop(&self, prefix: IpPrefix, links: &Links, networks: &Networks) -> Option<NextHop> {
         // `check` keeps weights within a u16.
         let weight = self.weight as u16;
         let interface = match (&self.interface, self.via) {
@@ -237,15 +236,14 @@ impl RouteHop {
             },
             (None, None) => return None,
         };
-        Some(NextHop { address: self.via, interface: interface.map(|index| index.0), weight })
+        // A route to one host on the link is a neighbour's.
+        let host = || (prefix == IpPrefix::host(prefix.network())).then(|| prefix.network());
+        Some(NextHop { address: self.via.or_else(host), interface: interface.map(|index| index.0), weight })
     }
 }
 
 fn check(spec: &RouteSpec) -> Result<(), Failure> {
-    let RouteSpec { prefix, table, target } = spec;
-    if *table != 0 {
-        bail!("there is no routing table {table}");
-    }
+    let RouteSpec { prefix, target, .. } = spec;
     let RouteTarget::Hop(RouteHop { via, interface, weight }) = target else {
         return Ok(());
     };
@@ -267,22 +265,39 @@ fn check(spec: &RouteSpec) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The number of a table that was looked up.
+fn number(table: &TableKey) -> Result<u32, Failure> {
+    match table {
+        TableKey::Id(id) => Ok(*id),
+        TableKey::Name(name) => bail!("there is no routing table `{name}`"),
+    }
+}
+
 /// Networks that interfaces are connected to, whether they are up or not.
 #[derive(Clone, Debug, Default)]
 pub struct Networks {
     by_prefix: BTreeMap<IpPrefix, InterfaceIndex>,
+    /// Lengths of the prefixes.
+    lengths: BTreeSet<u8>,
 }
 
 impl Networks {
-    /// The networks of these interfaces.
-    pub fn new(networks: impl IntoIterator<Item = (IpPrefix, InterfaceIndex)>) -> Self {
-        Self { by_prefix: networks.into_iter().collect() }
+    /// None.
+    pub const fn new() -> Self {
+        Self { by_prefix: BTreeMap::new(), lengths: BTreeSet::new() }
+    }
+
+    /// Takes an interface's network in.
+    pub fn insert(&mut self, network: IpPrefix, interface: InterfaceIndex) {
+        self.lengths.insert(network.length());
+        self.by_prefix.insert(network, interface);
     }
 
     /// The interface on whose network the address is.
     pub fn containing(&self, address: IpAddr) -> Option<InterfaceIndex> {
-        let covering = self.by_prefix.iter().filter(|(prefix, _)| prefix.contains(address));
-        covering.max_by_key(|(prefix, _)| prefix.length()).map(|(_, &interface)| interface)
+        let networks =
+            self.lengths.iter().rev().filter_map(|&length| IpPrefix::containing(address, length).ok());
+        networks.filter_map(|network| self.by_prefix.get(&network)).next().copied()
     }
 }
 

@@ -10,7 +10,7 @@ fn hop(via: &str, interface: Option<&str>) -> RouteTarget {
 }
 
 fn spec(prefix: &str, target: RouteTarget) -> RouteSpec {
-    RouteSpec { prefix: prefix.parse().unwrap(), table: 0, target }
+    RouteSpec { prefix: prefix.parse().unwrap(), table: TableKey::DEFAULT, target }
 }
 
 fn links(up: bool) -> Links {
@@ -58,54 +58,56 @@ fn what_makes_no_sense_is_refused_in_one_sentence() {
         let error = StaticRoute::with(None, &spec(prefix, target)).unwrap_err();
         assert_eq!(error.to_string(), message);
     }
-    let mut other_table = spec("10.0.0.0/8", RouteTarget::Reject(Rejection::Blackhole));
-    other_table.table = 7;
-    let error = StaticRoute::with(None, &other_table).unwrap_err();
-    assert_eq!(error.to_string(), "there is no routing table 7");
     let present = StaticRoute::Reject(Rejection::Blackhole);
     let error = StaticRoute::with(Some(&present), &spec("10.0.0.0/8", hop("192.0.2.1", None))).unwrap_err();
-    assert_eq!(error.to_string(), "route 10.0.0.0/8 is there already as blackhole");
+    assert_eq!(error.to_string(), "route 10.0.0.0/8 is there already, blackhole");
 }
 
 #[test]
 fn only_next_hops_over_interfaces_that_are_up_count() {
-    let networks = Networks::new([("192.0.2.0/24".parse().unwrap(), InterfaceIndex(2))]);
+    let prefix = "10.0.0.0/8".parse().unwrap();
+    let mut networks = Networks::new();
+    networks.insert("192.0.2.0/24".parse().unwrap(), InterfaceIndex(2));
     let route = StaticRoute::with(None, &spec("10.0.0.0/8", hop("192.0.2.1", None))).unwrap();
     let on_wan = NextHop::on_link("192.0.2.1".parse().unwrap(), 2);
-    assert_eq!(route.action(&links(true), &networks), Some(Action::via(on_wan)));
-    assert_eq!(route.action(&links(false), &networks), None);
+    assert_eq!(route.action(prefix, &links(true), &networks), Some(Action::via(on_wan)));
+    assert_eq!(route.action(prefix, &links(false), &networks), None);
     let two = StaticRoute::with(Some(&route), &spec("10.0.0.0/8", hop("198.51.100.1", Some("lan")))).unwrap();
     let on_lan = NextHop::on_link("198.51.100.1".parse().unwrap(), 1);
-    assert_eq!(two.action(&links(false), &networks), Some(Action::via(on_lan)));
+    assert_eq!(two.action(prefix, &links(false), &networks), Some(Action::via(on_lan)));
     let far = StaticRoute::with(None, &spec("10.0.0.0/8", hop("203.0.113.1", None))).unwrap();
     let recursive = NextHop::recursive("203.0.113.1".parse().unwrap());
-    assert_eq!(far.action(&links(false), &networks), Some(Action::via(recursive)));
+    assert_eq!(far.action(prefix, &links(false), &networks), Some(Action::via(recursive)));
 }
 
 #[test]
-fn configured_route_says_what_it_lacks() {
-    let config = RouteConfig {
-        prefix: "10.0.0.0/8".parse().unwrap(),
-        via: None,
-        interface: None,
-        rejection: None,
-        table: 0,
-        weight: 1,
-    };
-    let error = RouteSpec::try_from(&config).unwrap_err();
-    assert_eq!(error.to_string(), "route 10.0.0.0/8 needs `via`, `interface` or `type`");
-    let both = RouteConfig {
-        rejection: Some(Rejection::Prohibit),
-        via: Some("192.0.2.1".parse().unwrap()),
-        ..config
-    };
-    let error = RouteSpec::try_from(&both).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "route 10.0.0.0/8 has a type, so it can have neither `via` nor `interface`"
-    );
-    let config: RouteConfig =
-        serde_json::from_str(r#"{"prefix": "10.0.0.0/8", "type": "blackhole"}"#).unwrap();
-    let spec = RouteSpec::try_from(&config).unwrap();
-    assert_eq!(spec.target, RouteTarget::Reject(Rejection::Blackhole));
+fn route_to_neighbours_is_on_the_link_and_to_one_host_is_that_neighbour() {
+    let target = || RouteTarget::Hop(RouteHop { via: None, interface: Some("wan".into()), weight: 1 });
+    for (prefix, expected) in [
+        ("10.0.0.0/8", Action::Connected { interface: 2 }),
+        ("10.9.9.9/32", Action::via(NextHop::on_link("10.9.9.9".parse().unwrap(), 2))),
+    ] {
+        let route = StaticRoute::with(None, &spec(prefix, target())).unwrap();
+        let prefix = prefix.parse().unwrap();
+        assert_eq!(route.action(prefix, &links(true), &Networks::new()), Some(expected));
+        assert_eq!(route.action(prefix, &links(false), &Networks::new()), None);
+    }
+}
+
+#[test]
+fn route_into_another_table_stands_alone() {
+    let target = |id| RouteTarget::Table(TableKey::Id(id));
+    let route = StaticRoute::with(None, &spec("10.0.0.0/8", target(7))).unwrap();
+    assert_eq!(route.table(), Some(7));
+    for (target, message) in [
+        (target(7), "route 10.0.0.0/8 via table 7 is there already"),
+        (target(8), "route 10.0.0.0/8 is there already, via table 7"),
+        (hop("192.0.2.1", None), "route 10.0.0.0/8 is there already, via table 7"),
+    ] {
+        let error = StaticRoute::with(Some(&route), &spec("10.0.0.0/8", target)).unwrap_err();
+        assert_eq!(error.to_string(), message);
+    }
+    let other = route.without(&spec("10.0.0.0/8", target(8))).unwrap_err();
+    assert_eq!(other.to_string(), "route 10.0.0.0/8 is not via table 8, but via table 7");
+    assert_eq!(route.without(&spec("10.0.0.0/8", target(7))), Ok(None));
 }

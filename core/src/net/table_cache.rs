@@ -54,4 +54,10 @@ impl<A: Address> TableCache<A> {
     pub fn lookup(&self, fib: u32, address: A) -> LeafIndex {
         self.get(fib).map_or(0, |reader| reader.lookup(address))
     }
+
+    /// As [`Self::lookup`], without the default route.
+    #[inline]
+    pub fn lookup_specific(&self, fib: u32, address: A) -> LeafIndex {
+        self.get(fib).map_or(0, |reader| reader.lookup_specific(address))
+    }
 }

@@ -48,6 +48,8 @@ pub struct Registered {
     pub inits: Vec<String>,
     /// Exit functions.
     pub exits: Vec<String>,
+    /// State that is handed over in an upgrade.
+    pub states: Vec<String>,
 }
 
 /// A feature that a plugin registers.
@@ -78,8 +80,19 @@ impl fmt::Display for Description {
         write!(f, "{} {}: {}", self.name, self.version, self.summary)?;
         line(f, "built with", [&self.built_with])?;
         line(f, "abi", [&self.abi])?;
-        let Registered { requires, nodes, features, arcs, commands, configs, drivers, events, inits, exits } =
-            &self.registered;
+        let Registered {
+            requires,
+            nodes,
+            features,
+            arcs,
+            commands,
+            configs,
+            drivers,
+            events,
+            inits,
+            exits,
+            states,
+        } = &self.registered;
         line(f, "requires", requires)?;
         line(f, "nodes", nodes)?;
         line(f, "features", features)?;
@@ -91,7 +104,8 @@ impl fmt::Display for Description {
         line(f, "drivers", drivers)?;
         line(f, "events", events)?;
         line(f, "init", inits)?;
-        line(f, "exit", exits)
+        line(f, "exit", exits)?;
+        line(f, "state", states)
     }
 }
 

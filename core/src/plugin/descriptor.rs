@@ -30,6 +30,8 @@ pub struct Descriptor {
     pub layout: u64,
     /// 1 if panics unwind.
     pub panics_unwind: u32,
+    /// The oldest ABI that will do, as in [`PluginHeader::host_abi`].
+    pub host_abi: u32,
 }
 
 impl Descriptor {
@@ -78,6 +80,8 @@ impl Descriptor {
                 .get(NativeEndian),
             panics_unwind: field::<U32<NativeEndian>>(object, at, offset_of!(PluginHeader, panics_unwind))?
                 .get(NativeEndian),
+            host_abi: field::<U32<NativeEndian>>(object, at, offset_of!(PluginHeader, host_abi))?
+                .get(NativeEndian),
         })
     }
 
@@ -93,8 +97,15 @@ impl Descriptor {
         if major < ABI_MAJOR {
             return Err(Refusal::AbiTooOld { major, minor });
         }
-        if (major, minor) > (ABI_MAJOR, ABI_MINOR) {
-            return Err(Refusal::AbiTooNew { major, minor });
+        // What a newer one adds stands behind what this binary knows, so only what it cannot do without counts.
+        let needed = if self.host_abi == 0 {
+            (major, minor)
+        } else {
+            ((self.host_abi >> 16) as u16, self.host_abi as u16)
+        };
+        if major > ABI_MAJOR || needed > (ABI_MAJOR, ABI_MINOR) {
+            let (needed_major, needed_minor) = needed;
+            return Err(Refusal::AbiTooNew { major, minor, needed_major, needed_minor });
         }
         if (self.size as usize) < HEADER_LEAST {
             let what = "plugin header".to_owned();
@@ -112,8 +123,17 @@ impl Descriptor {
 
 /// The name in the header of a plugin, where the file tells where the loader will have it point to.
 pub fn name(object: &SharedObject<'_>) -> Option<String> {
+    text(object, offset_of!(PluginHeader, name))
+}
+
+/// The version in the header of the plugin in `bytes`, likewise.
+pub fn version(bytes: &[u8]) -> Option<String> {
+    text(&SharedObject::parse(bytes).ok()?, offset_of!(PluginHeader, version))
+}
+
+fn text(object: &SharedObject<'_>, field: usize) -> Option<String> {
     let header = object.export(PLUGIN_SYMBOL).ok()??.address;
-    let pointer = header.checked_add(offset_of!(PluginHeader, name) as u64)?;
+    let pointer = header.checked_add(field as u64)?;
     let length = object.read::<U64<NativeEndian>>(pointer.checked_add(8)?)?.get(NativeEndian);
     if length > NAME_LIMIT as u64 {
         return None;

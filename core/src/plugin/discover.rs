@@ -1,5 +1,6 @@
 //! The plugins of a directory: which are loaded, in which order, and which are not and why.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +9,7 @@ use raddle_plugin_api::config::nearest;
 use super::load::load_verified;
 use super::order::{Present, order};
 use super::verify::{refuse_open_to_all, verify};
-use super::{Loaded, Refusal};
+use super::{Loaded, Refusal, Trust};
 
 /// What an operator wants of the plugins of a directory.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,6 +24,21 @@ pub struct PluginPolicy {
     pub only: Vec<String>,
     /// Names of plugins without which the daemon does not start.
     pub require: Vec<String>,
+    /// Plugins, by name, of which one version is not loaded.
+    pub held_back: BTreeMap<String, HeldBack>,
+    /// If there are any keys, only plugins signed with one of them are loaded.
+    pub trust: Trust,
+}
+
+/// Why a version of a plugin is not loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldBack {
+    /// The version.
+    pub version: String,
+    /// Crashes in a row.
+    pub crashes: u32,
+    /// The last report.
+    pub report: String,
 }
 
 /// What was found in a directory.
@@ -32,8 +48,10 @@ pub struct Discovery {
     pub plugins: Vec<Loaded>,
     /// Files that are not used, and why, by path.
     pub refused: Vec<(PathBuf, Refusal)>,
-    /// Names of plugins that the policy leaves out.
-    pub disabled: Vec<String>,
+    /// Plugins that the policy leaves out: name and file, by name.
+    pub disabled: Vec<(String, PathBuf)>,
+    /// Plugins that are held back for their crashes: name, file and why.
+    pub held_back: Vec<(String, PathBuf, String)>,
     /// Sentences for the log: names in the policy that no plugin has.
     pub warnings: Vec<String>,
 }
@@ -111,7 +129,8 @@ pub fn discover(policy: &PluginPolicy) -> Result<Discovery, DiscoverError> {
     let mut present = Present::core();
     for path in files(policy)? {
         match load_wanted(&path, policy) {
-            Ok(Wanted::No(name)) => found.disabled.push(name),
+            Ok(Wanted::No(name)) => found.disabled.push((name, path)),
+            Ok(Wanted::HeldBack(name, why)) => found.held_back.push((name, path, why)),
             Ok(Wanted::Yes(plugin)) => {
                 let name = plugin.name().to_owned();
                 match present.name_is_free(&name) {
@@ -128,7 +147,10 @@ pub fn discover(policy: &PluginPolicy) -> Result<Discovery, DiscoverError> {
     found.disabled.sort();
     found.disabled.dedup();
     let failed: Vec<String> = refused.iter().filter_map(|file| file.name.clone()).collect();
-    let (plugins, unmet) = order(loaded, &Present::core(), &found.disabled, &failed);
+    let held_back = found.held_back.iter().map(|(name, ..)| name);
+    let disabled: Vec<String> =
+        found.disabled.iter().map(|(name, _)| name).chain(held_back).cloned().collect();
+    let (plugins, unmet) = order(loaded, &Present::core(), &disabled, &failed);
     refused.extend(unmet.into_iter().map(|(plugin, refusal)| Refused {
         path: plugin.path().to_owned(),
         name: Some(plugin.name().to_owned()),
@@ -143,6 +165,17 @@ pub fn discover(policy: &PluginPolicy) -> Result<Discovery, DiscoverError> {
 }
 
 impl PluginPolicy {
+    /// Why this version of a plugin is held back, if it is.
+    fn held_back(&self, name: &str, version: Option<&str>) -> Option<String> {
+        let HeldBack { version: crashed, crashes, report } = self.held_back.get(name)?;
+        version.is_none_or(|version| version == crashed).then(|| {
+            format!(
+                "version {crashed} crashed raddle {crashes} times in a row, see {report}; `plugin enable {name}` loads \
+                 it all the same, `clear plugin-crashes {name}` has the next start load it, and so does another version"
+            )
+        })
+    }
+
     /// Whether the plugin of that name is loaded.
     pub fn wants(&self, name: &str) -> bool {
         let named = |list: &[String]| list.iter().any(|known| known == name);
@@ -153,10 +186,17 @@ impl PluginPolicy {
 enum Wanted {
     Yes(Box<Loaded>),
     No(String),
+    HeldBack(String, String),
 }
 
 fn load_wanted(path: &Path, policy: &PluginPolicy) -> Result<Wanted, (Option<String>, Refusal)> {
-    let verified = verify(path).map_err(|refusal| (None, refusal))?;
+    let verified = verify(path, &policy.trust).map_err(|refusal| (None, refusal))?;
+    let (name, version) = (verified.name.clone(), verified.version.clone());
+    if let Some(why) = name.as_ref().and_then(|name| policy.held_back(name, version.as_deref()))
+        && name.as_ref().is_none_or(|name| policy.wants(name))
+    {
+        return Ok(Wanted::HeldBack(name.unwrap_or_default(), why));
+    }
     if let Some(name) = verified.name.clone().filter(|name| !policy.wants(name)) {
         return Ok(Wanted::No(name));
     }
@@ -199,6 +239,10 @@ fn required(policy: &PluginPolicy, found: &Discovery, refused: &[Refused]) -> Re
     for name in &policy.require {
         if found.plugins.iter().any(|plugin| plugin.name() == name) {
             continue;
+        }
+        if let Some((_, path, why)) = found.held_back.iter().find(|(held, ..)| held == name) {
+            let refusal = Box::new(Refusal::HeldBack { why: why.clone() });
+            return Err(DiscoverError::RequiredRefused { name: name.clone(), path: path.clone(), refusal });
         }
         // A file that cannot say its name is judged by the file's.
         let of_name = |file: &&Refused| file.name.as_ref() == Some(name) || names(&file.path, name);
@@ -244,8 +288,9 @@ fn warnings(policy: &PluginPolicy, found: &Discovery, refused: &[Refused]) -> Ve
 
 fn known<'f>(found: &'f Discovery, refused: &'f [Refused]) -> impl Iterator<Item = &'f str> {
     let loaded = found.plugins.iter().map(Loaded::name);
-    let disabled = found.disabled.iter().map(String::as_str);
-    loaded.chain(disabled).chain(refused.iter().filter_map(|file| file.name.as_deref()))
+    let disabled = found.disabled.iter().map(|(name, _)| name.as_str());
+    let held_back = found.held_back.iter().map(|(name, ..)| name.as_str());
+    loaded.chain(disabled).chain(held_back).chain(refused.iter().filter_map(|file| file.name.as_deref()))
 }
 
 fn suggestion(name: &str, found: &Discovery, refused: &[Refused]) -> Option<String> {

@@ -49,6 +49,7 @@ pub fn check(library: &Library) -> Result<(&'static PluginHeader, Description), 
             abi_minor: (*address).abi_minor,
             layout: (*address).layout,
             panics_unwind: (*address).panics_unwind,
+            host_abi: (*address).host_abi,
         }
     };
     descriptor.judge()?;

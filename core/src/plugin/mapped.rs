@@ -44,6 +44,31 @@ impl MappedMemory {
     }
 }
 
+/// Where the file is mapped that `address` is in: first address, and the first one behind. Empty where that cannot be
+/// told.
+pub fn extent_of(address: usize) -> (usize, usize) {
+    std::fs::read_to_string("/proc/self/maps").map_or((0, 0), |maps| extent_in(&maps, address))
+}
+
+fn extent_in(maps: &str, address: usize) -> (usize, usize) {
+    let mappings = || {
+        maps.lines().filter_map(|line| {
+            let mut words = line.split_whitespace();
+            let (start, end) = words.next()?.split_once('-')?;
+            let number = |text| usize::from_str_radix(text, 16).ok();
+            // Permissions and offset differ from part to part; device and inode are the file's.
+            let file = (words.nth(2)?, words.next()?);
+            Some((number(start)?, number(end)?, file))
+        })
+    };
+    let Some((_, _, file)) = mappings().find(|(start, end, _)| (*start..*end).contains(&address)) else {
+        return (0, 0);
+    };
+    let own = || mappings().filter(|(_, _, of)| *of == file && of.1 != "0");
+    let start = own().map(|(start, ..)| start).min().unwrap_or(0);
+    (start, own().map(|(_, end, _)| end).max().unwrap_or(0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,6 +92,17 @@ mod tests {
         for (address, length, readable) in cases {
             assert_eq!(memory.readable(address, length), readable, "{address:x} {length:x}");
         }
+    }
+
+    #[test]
+    fn a_file_is_mapped_from_its_first_part_to_its_last() {
+        let maps = "1000-2000 r--p 00000000 00:01 5  /x\n2000-3000 rw-p 00001000 00:01 5  /x\n\
+                    3000-4000 r--p 00000000 00:01 6  /y\n5000-6000 rw-p 00000000 00:00 0\n";
+        assert_eq!(extent_in(maps, 0x2800), (0x1000, 0x3000));
+        assert_eq!(extent_in(maps, 0x3000), (0x3000, 0x4000));
+        assert_eq!((extent_in(maps, 0x4000), extent_in(maps, 0x5000)), ((0, 0), (0, 0)));
+        let (start, end) = extent_of(extent_of as *const () as usize);
+        assert!((start..end).contains(&(extent_of as *const () as usize)));
     }
 
     #[test]

@@ -30,6 +30,11 @@ impl Present {
         self.plugins.insert(name.to_owned(), (version, path.to_owned()));
     }
 
+    /// Takes one away that makes room for another of its name.
+    pub fn remove(&mut self, name: &str) {
+        self.plugins.remove(name);
+    }
+
     /// Judges whether a plugin can be brought in beside those that are there: its name is free, what it needs is there.
     ///
     /// # Errors

@@ -138,13 +138,17 @@ pub enum Refusal {
     },
     /// An ABI that this binary does not know yet.
     #[error(
-        "its ABI version is {major}.{minor} and this raddle speaks {ABI_MAJOR}.{ABI_MINOR}: it is too new; update raddle, or rebuild the plugin with an older raddle-plugin-api"
+        "its ABI version is {major}.{minor}, it needs {needed_major}.{needed_minor}, and this raddle speaks {ABI_MAJOR}.{ABI_MINOR}: it is too new; update raddle, or rebuild the plugin with an older raddle-plugin-api"
     )]
     AbiTooNew {
         /// Generation there.
         major: u16,
         /// Addition there.
         minor: u16,
+        /// Generation that it needs.
+        needed_major: u16,
+        /// Addition that it needs.
+        needed_minor: u16,
     },
     /// Shared structs are laid out otherwise.
     #[error(
@@ -256,6 +260,27 @@ pub enum Refusal {
         kind: &'static str,
         /// What is wrong with it.
         reason: String,
+    },
+
+    /// No trusted key has signed it.
+    #[error("it has no signature in {}, and `plugins.trusted-keys` lets only signed plugins load; sign it with `raddle plugin sign`", path.display())]
+    NotSigned {
+        /// Where its signature is looked for.
+        path: PathBuf,
+    },
+    /// What stands for its signature is none.
+    #[error("its signature in {} {reason}; sign it again with `raddle plugin sign`", path.display())]
+    BadSignature {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// It crashed raddle too often.
+    #[error("it is held back: {why}")]
+    HeldBack {
+        /// How often, and what to do.
+        why: String,
     },
 
     /// Another plugin has its name.

@@ -5,7 +5,7 @@ use std::mem::offset_of;
 use raddle_plugin_api::abi::{
     ArcRegistration, CommandRegistration, ConfigRegistration, Dependency, DeviceTable, DriverRegistration,
     EventRegistration, ExitRegistration, FeatureRegistration, InitRegistration, NodeKind, NodeRegistration,
-    PluginHeader, Registrations, RxTable, Slice, Text, TxTable,
+    PluginHeader, Registrations, RxTable, Slice, StateRegistration, Text, TxTable,
 };
 use semver::{Version, VersionReq};
 
@@ -38,6 +38,7 @@ elements! {
         device.rx.drop, device.tx.transmit, device.tx.drop }
     EventRegistration: "event function" { run }
     Dependency: "dependency" {}
+    StateRegistration: "state" { export_state, import_state }
 }
 
 impl Registered {
@@ -79,6 +80,14 @@ impl Registered {
         }
         for event in reader.elements(&registrations.events)? {
             all.events.push(name::<EventRegistration>(reader, event.subject, "subject")?.to_owned());
+        }
+        for state in reader.elements(&registrations.states)? {
+            let own_name = name::<StateRegistration>(reader, state.name, "name")?;
+            if state.oldest > state.version {
+                let field = format!("oldest version of state `{own_name}`");
+                return Err(bad(&field, &state.oldest.to_string(), "one that is not newer than its own"));
+            }
+            all.states.push(own_name.to_owned());
         }
         for dependency in reader.elements(&registrations.dependencies)? {
             all.requires.push(read_dependency(reader, &dependency)?);

@@ -1,15 +1,15 @@
 //! From a path to a private copy of a plugin that may be loaded: everything that is judged before its code runs.
 
 use std::fs::{File, Metadata};
-use std::io::{self, Read as _, Write as _};
-use std::os::fd::OwnedFd;
+use std::io::{self, Read as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
-use rustix::fs::{MemfdFlags, OFlags, SealFlags};
+use rustix::fs::OFlags;
 
 use super::elf::SharedObject;
-use super::{Descriptor, Refusal, descriptor, loader};
+use super::{Descriptor, Refusal, Trust, descriptor, loader, sealed};
 
 /// Most bytes of a plugin file.
 pub const FILE_LIMIT: u64 = 256 << 20;
@@ -27,19 +27,34 @@ pub struct Verified {
     pub name: Option<String>,
     /// Its header's plain part.
     pub descriptor: Descriptor,
+    /// Its version, likewise.
+    pub version: Option<String>,
+    /// When it was looked at.
+    pub discovered: SystemTime,
+    /// When it was found usable.
+    pub verified: SystemTime,
     /// A sealed copy in memory.
-    pub(super) copy: OwnedFd,
+    pub(super) copy: File,
 }
 
 /// Reads, judges and copies a plugin file. No code of it runs.
 ///
 /// # Errors
 /// Why it is not used.
-pub fn verify(path: &Path) -> Result<Verified, Refusal> {
-    let bytes = read(path)?;
+pub fn verify(path: &Path, trust: &Trust) -> Result<Verified, Refusal> {
+    let discovered = SystemTime::now();
+    let no_copy = |error: io::Error| Refusal::NoCopy { reason: error.to_string() };
+    let mut copy = sealed::file(path).map_err(no_copy)?;
+    read(path, &mut copy)?;
+    // What is judged is what will be loaded: the copy, once nothing can change it any more.
+    sealed::seal(&copy).map_err(no_copy)?;
+    let bytes = sealed::View::of(&copy).map_err(no_copy)?;
+    trust.judge(path, &bytes)?;
     let (descriptor, name) = judge_bytes(&bytes)?;
-    let copy = copy(path, &bytes).map_err(|error| Refusal::NoCopy { reason: error.to_string() })?;
-    Ok(Verified { path: path.to_owned(), name, descriptor, copy })
+    let version = descriptor::version(&bytes);
+    drop(bytes);
+    let verified = SystemTime::now();
+    Ok(Verified { path: path.to_owned(), name, version, descriptor, discovered, verified, copy })
 }
 
 /// Judges the bytes of a whole plugin file: what its header says, and its name where the file tells it.
@@ -56,8 +71,8 @@ pub fn judge_bytes(bytes: &[u8]) -> Result<(Descriptor, Option<String>), Refusal
     Ok((descriptor, descriptor::name(&object)))
 }
 
-/// The bytes of a plain file that only its owner and root can write.
-fn read(path: &Path) -> Result<Vec<u8>, Refusal> {
+/// Copies a plain file that only its owner and root can write.
+fn read(path: &Path, copy: &mut File) -> Result<(), Refusal> {
     let unreadable = |error: io::Error| Refusal::Unreadable { reason: error.to_string() };
     // Asked before it is opened: opening a device can have effects.
     plain(&std::fs::metadata(path).map_err(unreadable)?)?;
@@ -80,13 +95,12 @@ fn read(path: &Path) -> Result<Vec<u8>, Refusal> {
     if metadata.len() > FILE_LIMIT {
         return Err(too_large(metadata.len()));
     }
-    let mut bytes = Vec::with_capacity(metadata.len() as usize);
     // The file may grow meanwhile.
-    file.take(FILE_LIMIT + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() as u64 > FILE_LIMIT {
-        return Err(too_large(bytes.len() as u64));
+    let length = io::copy(&mut file.take(FILE_LIMIT + 1), copy).map_err(unreadable)?;
+    if length > FILE_LIMIT {
+        return Err(too_large(length));
     }
-    Ok(bytes)
+    Ok(())
 }
 
 /// Refuses a file or directory that every user can write.
@@ -112,20 +126,4 @@ fn plain(metadata: &Metadata) -> Result<(), Refusal> {
         () => "special file",
     };
     Err(Refusal::NotAFile { kind })
-}
-
-/// Puts `bytes` into memory that has no name in any directory and can no longer change.
-fn copy(path: &Path, bytes: &[u8]) -> io::Result<OwnedFd> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    // The system allows 249 bytes.
-    let name: String = name.chars().filter(|letter| !letter.is_control()).take(48).collect();
-    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    // Kernels before 6.3 do not know the flag that says "never to be executed as a program".
-    let descriptor = rustix::fs::memfd_create(&*name, flags | MemfdFlags::NOEXEC_SEAL)
-        .or_else(|_| rustix::fs::memfd_create(&*name, flags))?;
-    let mut file = File::from(descriptor);
-    file.write_all(bytes)?;
-    let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
-    rustix::fs::fcntl_add_seals(&file, seals)?;
-    Ok(file.into())
 }

@@ -1,14 +1,19 @@
 //! The executor of the main thread: tasks, and when to poll them.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crossbeam_queue::SegQueue;
 use raddle_plugin_api::abi::{Status, TaskTable};
+use raddle_plugin_api::event::Subscriptions;
+use raddle_plugin_api::timer::{Timer, TimerWheel};
 
+use super::Watches;
 use crate::graph::Owner;
-use crate::runtime::MainQueue;
+use crate::runtime::{Clock, FileBody, MainQueue};
+
+/// How finely tasks sleep, in ns.
+const TICK_NS: u64 = 100_000;
 
 /// Tasks to poll, from any thread.
 pub struct WakeQueue {
@@ -28,7 +33,11 @@ struct Task {
     table: TaskTable,
     name: String,
     owner: Owner,
-    polls: u64,
+    /// The timer that has it polled, and when that is.
+    timer: Option<(Timer, u64)>,
+    wakes: u64,
+    clocks: u64,
+    longest: u64,
 }
 
 impl Drop for Task {
@@ -47,8 +56,14 @@ pub struct TaskInfo {
     pub name: String,
     /// Whose it is.
     pub owner: Owner,
-    /// How often it was polled.
-    pub polls: u64,
+    /// When its timer has it polled, in ns of the monotonic clock; `None`: it waits for something else.
+    pub sleeps_until_ns: Option<u64>,
+    /// How often it was woken and polled: each time it suspended itself again.
+    pub wakes: u64,
+    /// Clocks (TSC) of all its polls.
+    pub clocks: u64,
+    /// Clocks of its longest poll.
+    pub longest: u64,
 }
 
 /// What a poll came to.
@@ -64,9 +79,20 @@ pub enum Polled {
 /// The tasks of the main thread.
 pub struct Executor {
     tasks: HashMap<u64, Task>,
-    timers: BinaryHeap<Reverse<(u64, u64)>>,
+    timers: TimerWheel<u64>,
     wakes: Arc<WakeQueue>,
     last: u64,
+    /// The task that is being polled, and the time that it asked for.
+    in_hand: Option<(u64, Option<u64>)>,
+    events: Subscriptions<Owner>,
+    watches: Watches,
+}
+
+/// What an owner had here, taken out of it.
+pub struct Cancelled {
+    /// Tasks go first: what they hold may end watches and subscriptions.
+    _tasks: Vec<Task>,
+    _watches: Vec<FileBody>,
 }
 
 /// A task that is being polled.
@@ -83,9 +109,14 @@ impl InHand {
 
     /// Polls the task. The executor is not borrowed meanwhile.
     pub fn poll(&mut self) -> Polled {
-        self.task.polls += 1;
+        let start = Clock::ticks();
         // SAFETY: the task is alive, and polled by the main thread only.
-        match unsafe { (self.task.table.poll)(self.task.table.state, self.id) } {
+        let status = unsafe { (self.task.table.poll)(self.task.table.state, self.id) };
+        let clocks = Clock::ticks().wrapping_sub(start);
+        self.task.wakes += 1;
+        self.task.clocks += clocks;
+        self.task.longest = self.task.longest.max(clocks);
+        match status {
             Status::OK => Polled::Finished,
             Status::PENDING => Polled::Pending,
             _ => Polled::Panicked(self.task.owner, self.task.name.clone()),
@@ -98,9 +129,12 @@ impl Executor {
     pub fn new(main: Arc<MainQueue>) -> Self {
         Self {
             tasks: HashMap::new(),
-            timers: BinaryHeap::new(),
+            timers: TimerWheel::new(TICK_NS, 0),
             wakes: Arc::new(WakeQueue { ready: SegQueue::new(), main }),
             last: 0,
+            in_hand: None,
+            events: Subscriptions::default(),
+            watches: Watches::default(),
         }
     }
 
@@ -112,28 +146,39 @@ impl Executor {
     /// Starts a task; it is polled soon.
     pub fn spawn(&mut self, owner: Owner, name: &str, table: TaskTable) -> u64 {
         self.last += 1;
-        self.tasks.insert(self.last, Task { table, name: name.to_owned(), owner, polls: 0 });
+        let name = name.to_owned();
+        let task = Task { table, name, owner, timer: None, wakes: 0, clocks: 0, longest: 0 };
+        self.tasks.insert(self.last, task);
         self.wakes.wake(self.last);
         self.last
     }
 
-    /// Has the task polled at a time.
+    /// Has the task polled at a time, or before. The earliest time counts that was asked for since its last poll began.
     pub fn wake_at(&mut self, task: u64, at_ns: u64) {
-        self.timers.push(Reverse((at_ns, task)));
+        if let Some((id, asked_ns)) = &mut self.in_hand
+            && *id == task
+        {
+            *asked_ns = Some(asked_ns.map_or(at_ns, |earlier| earlier.min(at_ns)));
+        } else if let Some(entry) = self.tasks.get_mut(&task) {
+            start_timer(&mut self.timers, entry, task, at_ns);
+        }
     }
 
-    /// The next task to poll, taken out.
+    /// The next task to poll, taken out; [`Self::put_back`] or [`Self::let_go`] follows.
     pub fn take_ready(&mut self, now_ns: u64) -> Option<InHand> {
-        while let Some(&Reverse((at, task))) = self.timers.peek() {
-            if at > now_ns {
-                break;
+        while let Some(task) = self.timers.expire(now_ns) {
+            if let Some(task) = self.tasks.get_mut(&task) {
+                task.timer = None;
             }
-            self.timers.pop();
             self.wakes.ready.push(task);
         }
         loop {
             let id = self.wakes.ready.pop()?;
-            if let Some(task) = self.tasks.remove(&id) {
+            if let Some(mut task) = self.tasks.remove(&id) {
+                if let Some((timer, _)) = task.timer.take() {
+                    self.timers.stop(timer);
+                }
+                self.in_hand = Some((id, None));
                 return Some(InHand { id, task });
             }
         }
@@ -141,29 +186,71 @@ impl Executor {
 
     /// Puts a task back that goes on.
     pub fn put_back(&mut self, hand: InHand) {
-        self.tasks.insert(hand.id, hand.task);
+        let InHand { id, mut task } = hand;
+        if let Some((_, Some(at_ns))) = self.in_hand.take() {
+            start_timer(&mut self.timers, &mut task, id, at_ns);
+        }
+        self.tasks.insert(id, task);
     }
 
-    /// Takes all tasks of an owner out, to be dropped without a borrow.
-    #[must_use = "dropping the tasks runs their destructors"]
-    pub fn cancel(&mut self, owner: Owner) -> Vec<impl Drop + use<>> {
+    /// Notes that the task in hand is not put back.
+    pub fn let_go(&mut self) {
+        self.in_hand = None;
+    }
+
+    /// Takes out all tasks of an owner, the descriptors that it watches and its subscriptions to events, to be dropped
+    /// without a borrow.
+    #[must_use = "dropping it runs destructors"]
+    pub fn cancel(&mut self, owner: Owner) -> Cancelled {
         let gone: Vec<u64> =
             self.tasks.iter().filter(|(_, task)| task.owner == owner).map(|(&id, _)| id).collect();
-        gone.into_iter().filter_map(|id| self.tasks.remove(&id)).collect()
+        self.events.forget(&owner);
+        Cancelled {
+            _tasks: gone.into_iter().filter_map(|id| self.take(id)).collect(),
+            _watches: self.watches.remove_owned(owner),
+        }
     }
 
-    /// Takes all tasks out, to be dropped without a borrow.
-    #[must_use = "dropping the tasks runs their destructors"]
-    pub fn cancel_all(&mut self) -> Vec<impl Drop + use<>> {
-        self.tasks.drain().map(|(_, task)| task).collect()
+    /// Takes all of it out, to be dropped without a borrow.
+    #[must_use = "dropping it runs destructors"]
+    pub fn cancel_all(&mut self) -> Cancelled {
+        let all: Vec<u64> = self.tasks.keys().copied().collect();
+        self.events = Subscriptions::default();
+        Cancelled {
+            _tasks: all.into_iter().filter_map(|id| self.take(id)).collect(),
+            _watches: self.watches.remove_all(),
+        }
     }
 
-    /// When the next timer is due, in ns; 0 when a task is ready.
+    /// Who waits for which named events.
+    pub fn events(&mut self) -> &mut Subscriptions<Owner> {
+        &mut self.events
+    }
+
+    /// The descriptors that are watched.
+    pub fn watches(&mut self) -> &mut Watches {
+        &mut self.watches
+    }
+
+    fn take(&mut self, id: u64) -> Option<Task> {
+        let task = self.tasks.remove(&id)?;
+        if let Some((timer, _)) = task.timer {
+            self.timers.stop(timer);
+        }
+        Some(task)
+    }
+
+    /// When to look for tasks again, in ns: not after the next timer is due; 0 when a task is ready.
     pub fn next_ns(&self) -> Option<u64> {
         if !self.wakes.ready.is_empty() {
             return Some(0);
         }
-        self.timers.peek().map(|&Reverse((at, _))| at)
+        self.timers.next_ns()
+    }
+
+    /// Number of tasks.
+    pub fn count(&self) -> usize {
+        self.tasks.len()
     }
 
     /// All tasks.
@@ -172,10 +259,28 @@ impl Executor {
             task,
             name: entry.name.clone(),
             owner: entry.owner,
-            polls: entry.polls,
+            sleeps_until_ns: entry.timer.map(|(_, at_ns)| at_ns),
+            wakes: entry.wakes,
+            clocks: entry.clocks,
+            longest: entry.longest,
         };
         let mut list: Vec<_> = self.tasks.iter().map(info).collect();
         list.sort_by_key(|info| info.task);
         list
     }
 }
+
+fn start_timer(timers: &mut TimerWheel<u64>, task: &mut Task, id: u64, at_ns: u64) {
+    match &mut task.timer {
+        Some((_, earlier)) if *earlier <= at_ns => {}
+        Some((timer, when)) => {
+            timers.restart(*timer, at_ns);
+            *when = at_ns;
+        }
+        none => *none = Some((timers.start(at_ns, id), at_ns)),
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+#[path = "executor_tests.rs"]
+mod tests;

@@ -175,30 +175,84 @@ impl Barrier {
     }
 }
 
+/// One hold of the barrier.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hold {
+    /// From the main thread's asking until all workers stood: they ran on meanwhile, each up to the end of its pass.
+    pub waited: Duration,
+    /// From then on until they were let go.
+    pub held: Duration,
+}
+
+/// The holds of one cause.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CauseStats {
+    /// How many.
+    pub holds: u64,
+    /// The longest hold.
+    pub longest: Duration,
+    /// All of them together.
+    pub sum: Duration,
+    /// The longest wait for the workers.
+    pub longest_wait: Duration,
+    /// All waits together.
+    pub wait_sum: Duration,
+}
+
+/// A worker that did not come to the barrier in time.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct LateWorker {
+    /// Its thread.
+    pub thread: u32,
+    /// The node that it was in; `None`: between two.
+    pub node: Option<String>,
+    /// The plugin whose node it is.
+    pub plugin: Option<String>,
+    /// What the barrier was wanted for.
+    pub cause: String,
+}
+
 /// How long the barrier was held, by cause and by powers of two.
 #[derive(Clone, Debug)]
 pub struct BarrierStats {
     /// Number of holds by power of two of the time in ns.
     pub histogram: [u64; 40],
-    /// Holds and their longest and summed time, by cause.
-    pub causes: std::collections::BTreeMap<String, (u64, Duration, Duration)>,
+    /// Holds by cause.
+    pub causes: std::collections::BTreeMap<String, CauseStats>,
+    /// The last hold.
+    pub last: Hold,
+    /// How often a worker came late.
+    pub late: u64,
+    /// The last one that did.
+    pub last_late: Option<LateWorker>,
 }
 
 impl Default for BarrierStats {
     fn default() -> Self {
-        Self { histogram: [0; 40], causes: std::collections::BTreeMap::new() }
+        Self {
+            histogram: [0; 40],
+            causes: std::collections::BTreeMap::new(),
+            last: Hold::default(),
+            late: 0,
+            last_late: None,
+        }
     }
 }
 
 impl BarrierStats {
     /// Adds a hold.
-    pub fn note(&mut self, cause: &str, held: Duration) {
+    pub fn note(&mut self, cause: &str, hold: Hold) {
+        let Hold { waited, held } = hold;
         let nanos = u64::try_from(held.as_nanos()).unwrap_or(u64::MAX).max(1);
         self.histogram[(nanos.ilog2() as usize).min(39)] += 1;
-        let (count, longest, sum) = self.causes.entry(cause.to_owned()).or_default();
-        *count += 1;
-        *longest = held.max(*longest);
-        *sum += held;
+        let stats = self.causes.entry(cause.to_owned()).or_default();
+        stats.holds += 1;
+        stats.longest = held.max(stats.longest);
+        stats.sum += held;
+        stats.longest_wait = waited.max(stats.longest_wait);
+        stats.wait_sum += waited;
+        self.last = hold;
     }
 
     /// Number of holds.
@@ -274,10 +328,17 @@ mod tests {
     #[test]
     fn holds_are_counted_by_cause_and_length() {
         let mut stats = BarrierStats::default();
-        stats.note("plugin load", Duration::from_nanos(1500));
-        stats.note("plugin load", Duration::from_nanos(900));
+        let hold =
+            |waited, held| Hold { waited: Duration::from_nanos(waited), held: Duration::from_nanos(held) };
+        stats.note("plugin load", hold(70, 1500));
+        stats.note("plugin load", hold(30, 900));
         assert_eq!((stats.histogram[10], stats.histogram[9], stats.holds()), (1, 1, 2));
-        assert_eq!(stats.causes["plugin load"], (2, Duration::from_nanos(1500), Duration::from_nanos(2400)));
+        let CauseStats { holds, longest, sum, longest_wait, wait_sum } = stats.causes["plugin load"];
+        assert_eq!(
+            (holds, hold(70, 1500), hold(100, 2400)),
+            (2, Hold { waited: longest_wait, held: longest }, Hold { waited: wait_sum, held: sum },)
+        );
+        assert_eq!(stats.last, hold(30, 900));
     }
 }
 

@@ -2,22 +2,22 @@
 
 use std::sync::atomic::Ordering;
 
-use raddle_plugin_api::abi::{
-    BufferFlags, BufferHeader, FRAME_SIZE, Frame, FrameFlags, NodeKind, WorkerContext,
-};
+use raddle_plugin_api::abi::{BufferHeader, FRAME_SIZE, Frame, FrameFlags, NodeKind, WorkerContext};
 
-use super::{Clock, Shared, Thread};
-use crate::graph::DROP_NODE;
+use super::handoff::take_in;
+use super::observe::observe_node;
+use super::{Clock, NodeFault, Shared, Thread};
+use crate::graph::{DROP_NODE, FAULT_ERROR};
 
-/// Runs one pass; returns the packets that came in.
+/// Runs one pass; returns the packets that came in, from queues and from other threads.
 ///
 /// # Safety
 /// `thread` is alive, the calling thread's own, and borrowed by nobody: nodes reach it through their contexts while
 /// this runs, so it is used by short borrows of single fields only.
 pub unsafe fn run_pass(thread: *mut Thread) -> u64 {
-    let mut received = 0;
     // SAFETY: as the caller vouches; between two calls of nodes nobody else has a borrow.
     unsafe {
+        let mut received = take_in(thread);
         let input_count = (*thread).inputs.len();
         let mut clock = Clock::ticks();
         for position in 0..input_count {
@@ -27,7 +27,7 @@ pub unsafe fn run_pass(thread: *mut Thread) -> u64 {
             let count = ((*slot).run)(&raw mut (*slot).context, std::ptr::null_mut());
             let now = Clock::ticks();
             if count == u32::MAX {
-                fault(thread, node);
+                fault(thread, node, NodeFault::Panicked);
             } else if count > 0 {
                 shared(thread).stats.note(usize::from(node), u64::from(count), now.wrapping_sub(clock));
                 received += u64::from(count);
@@ -37,12 +37,16 @@ pub unsafe fn run_pass(thread: *mut Thread) -> u64 {
         while let Some((node, frame)) = (*thread).pending.pop_front() {
             clock = run_node(thread, node, frame, clock);
         }
+        (*thread).handoffs.publish();
         shared(thread).current.store(u32::MAX, Ordering::Relaxed);
+        received
     }
-    received
 }
 
 /// Runs a node on a frame; returns the clock at its end.
+///
+/// Never inlined: `cargo xtask instructions` counts what happens within this function, and a call a frame costs nothing.
+#[inline(never)]
 unsafe fn run_node(thread: *mut Thread, node: u16, frame: *mut Frame, start: u64) -> u64 {
     // SAFETY: as in `run_pass`; the frame was pending and so is this call's.
     unsafe {
@@ -51,7 +55,7 @@ unsafe fn run_node(thread: *mut Thread, node: u16, frame: *mut Frame, start: u64
             *open = std::ptr::null_mut();
         }
         if shared(thread).trace.is_wanted() {
-            mark_traced(thread, node, frame);
+            observe_node(thread, node, frame);
         }
         let slot = &raw mut (&mut (*thread).slots)[usize::from(node)];
         (*thread).current = frame;
@@ -61,13 +65,18 @@ unsafe fn run_node(thread: *mut Thread, node: u16, frame: *mut Frame, start: u64
         if count == u32::MAX {
             // The node failed: what is left in the frame is dropped, and the main thread told.
             for &packet in (*frame).packets() {
-                (*header(&raw const (*thread).context, packet)).error = 0;
-                shared(thread).errors.count(0);
+                (*header(&raw const (*thread).context, packet)).error = FAULT_ERROR;
+                shared(thread).errors.count(FAULT_ERROR);
             }
             (*thread).cache.free((*frame).packets());
-            fault(thread, node);
+            fault(thread, node, NodeFault::Panicked);
         } else {
             shared(thread).stats.note(usize::from(node), u64::from(count), end.wrapping_sub(start));
+        }
+        // Wherever the frame is by now, it is one of this thread's.
+        if cfg!(debug_assertions) && (*frame).is_overrun() {
+            (*frame).mend();
+            fault(thread, node, NodeFault::WrotePastItsFrame);
         }
         if !(*thread).current.is_null() {
             give_frame(thread, frame);
@@ -78,44 +87,10 @@ unsafe fn run_node(thread: *mut Thread, node: u16, frame: *mut Frame, start: u64
 }
 
 #[cold]
-unsafe fn fault(thread: *mut Thread, node: u16) {
+unsafe fn fault(thread: *mut Thread, node: u16, how: NodeFault) {
     // SAFETY: as in `run_pass`.
     let shared = unsafe { shared(thread) };
-    (shared.on_fault)(node);
-}
-
-/// Starts traces of packets that come to a node of which traces are wanted.
-#[cold]
-unsafe fn mark_traced(thread: *mut Thread, node: u16, frame: *mut Frame) {
-    // SAFETY: as in `run_pass`; the packets are the frame's.
-    unsafe {
-        for &packet in (*frame).packets() {
-            let header = header(&raw const (*thread).context, packet);
-            if (*header).flags & BufferFlags::TRACED != 0 {
-                continue;
-            }
-            let now = (*thread).context.now_ns;
-            let Some(handle) = shared(thread).trace.start(usize::from(node), now) else { break };
-            (*header).flags |= BufferFlags::TRACED;
-            (*header).trace = handle;
-            (*frame).flags |= FrameFlags::TRACED;
-        }
-    }
-}
-
-/// As [`mark_traced`] for packets that an input node has just received, which go to `target`.
-#[cold]
-pub(super) unsafe fn mark_received(thread: *mut Thread, node: u16, frame: *mut Frame, target: u16) {
-    // SAFETY: as in `run_pass`.
-    unsafe {
-        mark_traced(thread, node, frame);
-        for &packet in (*frame).packets() {
-            let header = header(&raw const (*thread).context, packet);
-            if (*header).flags & BufferFlags::TRACED != 0 {
-                shared(thread).trace.note((*header).trace, node, |entry| entry.next = Some(target));
-            }
-        }
-    }
+    (shared.on_fault)(node, how);
 }
 
 /// The header of a buffer.

@@ -2,10 +2,12 @@
 
 use std::ffi::c_void;
 
-use raddle_plugin_api::abi::{Frame, FrameFlags, NodeContext, Text, WorkerContext};
+use raddle_plugin_api::abi::{BufferFlags, Counted, Frame, FrameFlags, NodeContext, Text, WorkerContext};
 
+use super::InterfaceCounter;
 use super::Thread;
 use super::dispatch::{append, header, push_frame, shared};
+use super::pursuit::Goal;
 use crate::graph::DROP_NODE;
 use crate::memory::BufferPool;
 
@@ -36,11 +38,21 @@ pub unsafe extern "C" fn enqueue(
         let indices = std::slice::from_raw_parts(indices, count as usize);
         let targets = std::slice::from_raw_parts(targets, count as usize);
         let current = (*thread).current;
-        let (flags, interface) = if current.is_null() {
+        let (mut flags, interface) = if current.is_null() {
             (FrameFlags::TRACED, 0)
         } else {
             ((*current).flags, (*current).interface)
         };
+        if let [single] = indices {
+            // It may be none of the node's frame: one that was kept, or made, for which the frame does not speak.
+            let packet = header(&raw const (*thread).context, *single);
+            if (*packet).rx_interface != interface {
+                flags &= !FrameFlags::ONE_INTERFACE;
+            }
+            if (*packet).flags & BufferFlags::TRACED != 0 {
+                flags |= FrameFlags::TRACED;
+            }
+        }
         let mut start = 0;
         while start < indices.len() {
             let target = targets[start];
@@ -69,6 +81,34 @@ pub unsafe extern "C" fn enqueue_frame(node: *mut NodeContext, frame: *mut Frame
         }
         (*thread).current = std::ptr::null_mut();
         push_frame(thread, target, frame);
+    }
+}
+
+/// `HostTable::handoff`.
+///
+/// # Safety
+/// As the ABI says: called by a node on its own thread, with a packet that is its own.
+pub unsafe extern "C" fn handoff(node: *mut NodeContext, buffer: u32, thread: u32, target: u16) -> u32 {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        let own = thread_of((*node).worker);
+        if thread == (*own).index() {
+            append(own, target, &[buffer], FrameFlags::TRACED, 0);
+            return 1;
+        }
+        u32::from((*own).handoffs.give(thread, target, buffer))
+    }
+}
+
+/// `HostTable::wake_thread_at`.
+///
+/// # Safety
+/// As the ABI says: on the worker's own thread.
+pub unsafe extern "C" fn wake_thread_at(worker: *mut WorkerContext, at_ns: u64) {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        let thread = thread_of(worker);
+        (*thread).wake_ns = (*thread).wake_ns.min(at_ns);
     }
 }
 
@@ -106,6 +146,33 @@ pub unsafe fn buffers_free_remote(pool: &BufferPool, indices: *const u32, count:
     }
 }
 
+/// `HostTable::count`.
+///
+/// # Safety
+/// As the ABI says: on the worker's own thread.
+pub unsafe extern "C" fn count_interface(
+    worker: *mut WorkerContext,
+    interface: u32,
+    what: Counted,
+    packets: u64,
+    bytes: u64,
+) {
+    // SAFETY: as the caller vouches.
+    let counters = unsafe { &shared(thread_of(worker)).interfaces };
+    match what {
+        Counted::RECEIVED => {
+            counters.add(interface, InterfaceCounter::RxPackets, packets);
+            counters.add(interface, InterfaceCounter::RxBytes, bytes);
+        }
+        Counted::SENT => {
+            counters.add(interface, InterfaceCounter::TxPackets, packets);
+            counters.add(interface, InterfaceCounter::TxBytes, bytes);
+        }
+        Counted::NOT_SENT => counters.add(interface, InterfaceCounter::TxLost, packets),
+        _ => {}
+    }
+}
+
 /// `HostTable::trace`.
 ///
 /// # Safety
@@ -118,8 +185,8 @@ pub unsafe extern "C" fn trace(node: *mut NodeContext, buffer: u32, target: u16,
         (thread, handle, json.as_str().unwrap_or(""), text.as_str().unwrap_or(""))
     };
     // SAFETY: as above.
-    let (index, shared) = unsafe { ((*node).node as u16, shared(thread)) };
-    shared.trace.note(handle, index, |entry| {
+    let (index, store) = unsafe { ((*node).node as u16, (*thread).traces_of(handle)) };
+    store.note(handle, index, |entry| {
         if target != NO_TARGET {
             entry.next = Some(target);
         }
@@ -130,7 +197,8 @@ pub unsafe extern "C" fn trace(node: *mut NodeContext, buffer: u32, target: u16,
     if target == DROP_NODE {
         // SAFETY: as above.
         let error = unsafe { (*header(&raw const (*thread).context, buffer)).error };
-        shared.trace.note(handle, DROP_NODE, |entry| entry.error = Some(error));
+        store.note(handle, DROP_NODE, |entry| entry.error = Some(error));
+        store.arrive(handle, Goal::Drop);
     }
 }
 

@@ -9,9 +9,11 @@ use raddle_plugin_api::abi::{
 };
 
 use super::Thread;
-use super::dispatch::{give_frame, header, mark_received, push_frame, shared, take_frame};
+use super::dispatch::{give_frame, header, push_frame, shared, take_frame};
 use super::host_calls::NO_STATE;
+use super::observe::{observe_received, observe_sent};
 use super::queues::InterfaceCounter::{RxBytes, RxLost, RxPackets, TxBytes, TxLost, TxPackets};
+use crate::graph::GONE_ERROR;
 
 const TEXTS: [Text; 1] = [Text::new("drop")];
 
@@ -21,7 +23,7 @@ unsafe extern "C" fn create(_: *mut c_void, _: u32, _: Sink) -> *mut c_void {
 
 unsafe extern "C" fn drop_nothing(_: *mut c_void) {}
 
-const fn registration(
+pub(super) const fn registration(
     name: Text,
     kind: NodeKind,
     run: unsafe extern "C" fn(*mut NodeContext, *mut Frame) -> u32,
@@ -59,7 +61,7 @@ pub const fn driver_tx_registration() -> NodeRegistration {
     registration(Text::EMPTY, NodeKind::INTERNAL, run_tx)
 }
 
-unsafe fn thread_of(node: *mut NodeContext) -> *mut Thread {
+pub(super) unsafe fn thread_of(node: *mut NodeContext) -> *mut Thread {
     // SAFETY: the host's nodes run on the host's threads.
     unsafe { (*(*node).worker).host_state.cast() }
 }
@@ -81,7 +83,7 @@ unsafe extern "C" fn run_gone(node: *mut NodeContext, frame: *mut Frame) -> u32 
     unsafe {
         let thread = thread_of(node);
         for &packet in (*frame).packets() {
-            (*header(&raw const (*thread).context, packet)).error = 0;
+            (*header(&raw const (*thread).context, packet)).error = GONE_ERROR;
         }
         run_drop(node, frame)
     }
@@ -93,10 +95,11 @@ unsafe extern "C" fn run_input(node: *mut NodeContext, _: *mut Frame) -> u32 {
     unsafe {
         let thread = thread_of(node);
         let (own, worker) = ((*node).node as u16, (*node).worker);
+        let now_ns = (*thread).context.now_ns;
         let limit = shared(thread).vector_size.load(Ordering::Relaxed).min(FRAME_SIZE as u32);
         for position in 0..(*thread).rx.len() {
             let slot = &raw const (&(*thread).rx)[position];
-            if (*slot).node != own || !(*slot).enabled {
+            if (*slot).node != own || !(*slot).is_due(now_ns) {
                 continue;
             }
             let frame = take_frame(thread);
@@ -111,6 +114,7 @@ unsafe extern "C" fn run_input(node: *mut NodeContext, _: *mut Frame) -> u32 {
                 give_frame(thread, frame);
                 return u32::MAX;
             }
+            (&mut (*thread).rx)[position].attention.note(now_ns, u64::from(count));
             let counters = &shared(thread).interfaces;
             if lost > 0 {
                 counters.add(interface, RxLost, lost);
@@ -127,7 +131,7 @@ unsafe extern "C" fn run_input(node: *mut NodeContext, _: *mut Frame) -> u32 {
             (*frame).flags = FrameFlags::ONE_INTERFACE;
             (*frame).interface = interface;
             if shared(thread).trace.is_wanted() {
-                mark_received(thread, own, frame, target);
+                observe_received(thread, own, frame, target);
             }
             received += count;
             push_frame(thread, target, frame);
@@ -141,6 +145,9 @@ unsafe extern "C" fn run_tx(node: *mut NodeContext, frame: *mut Frame) -> u32 {
     unsafe {
         let thread = thread_of(node);
         let context = &raw const (*thread).context;
+        if shared(thread).trace.is_wanted() {
+            observe_sent(thread, frame);
+        }
         let packets = (*frame).packets();
         let mut start = 0;
         while start < packets.len() {

@@ -6,12 +6,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use raddle_plugin_api::abi::{MAX_INTERFACES, RxTable, TxTable};
 
+use super::Attention;
 use super::stats::add;
 
 /// A receive queue, owned.
 pub struct RxQueue {
     queue: *mut c_void,
     table: RxTable,
+    /// Whether it has a descriptor.
+    tells: bool,
 }
 
 /// A transmit queue, owned.
@@ -29,7 +32,9 @@ impl RxQueue {
     /// # Safety
     /// `queue` was returned by the driver that `table` is of, and is nobody else's.
     pub unsafe fn new(queue: *mut c_void, table: RxTable) -> Self {
-        Self { queue, table }
+        let mut new = Self { queue, table, tells: false };
+        new.tells = new.fd().is_some();
+        new
     }
 
     pub(super) fn raw(&self) -> (*mut c_void, &RxTable) {
@@ -78,19 +83,6 @@ impl Drop for TxQueue {
     }
 }
 
-/// How a receive queue is looked after.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum RxMode {
-    /// Polled in every pass: its thread never sleeps.
-    Polling,
-    /// Slept on as soon as it is empty.
-    Interrupt,
-    /// Polled for a while after each packet, then slept on.
-    #[default]
-    Adaptive,
-}
-
 /// A receive queue in its place on a thread.
 pub struct RxSlot {
     /// The queue.
@@ -105,8 +97,31 @@ pub struct RxSlot {
     pub target: u16,
     /// `false` while the interface is down.
     pub enabled: bool,
-    /// How it is looked after.
-    pub mode: RxMode,
+    /// When it is polled.
+    pub attention: Attention,
+}
+
+impl RxSlot {
+    /// Whether it is to be polled in a pass that begins at `now_ns`.
+    #[inline(always)]
+    pub(super) fn is_due(&self, now_ns: u64) -> bool {
+        self.enabled && (self.attention.is_due(now_ns) || !self.queue.tells || self.queue.wants_polling())
+    }
+
+    /// Whether its thread must make passes for it, though nothing tells of packets.
+    pub(super) fn keeps_awake(&self, now_ns: u64) -> bool {
+        self.enabled && (self.attention.is_due(now_ns) || self.queue.wants_polling())
+    }
+
+    /// Whether only its descriptor can tell of packets.
+    pub(super) fn is_slept_on(&self, now_ns: u64) -> bool {
+        self.enabled && self.queue.tells && !self.attention.is_due(now_ns)
+    }
+
+    /// What its descriptor is watched by.
+    pub fn key(&self) -> u64 {
+        u64::from(self.interface) << 32 | u64::from(self.number)
+    }
 }
 
 /// A transmit queue in its place on a thread.

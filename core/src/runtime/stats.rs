@@ -34,6 +34,16 @@ pub struct NodeTotals {
     pub largest: u64,
 }
 
+impl NodeTotals {
+    /// Adds what another thread, or another node, has done.
+    pub fn add(&mut self, other: Self) {
+        self.calls += other.calls;
+        self.packets += other.packets;
+        self.clocks += other.clocks;
+        self.largest = self.largest.max(other.largest);
+    }
+}
+
 /// All nodes on one thread.
 pub struct NodeStats {
     nodes: Box<[NodeCounters]>,

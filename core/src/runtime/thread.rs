@@ -4,15 +4,23 @@ use std::collections::VecDeque;
 use std::ffi::c_void;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::time::Duration;
 
 use raddle_plugin_api::abi::{
     ArcTable, BufferHeader, FRAME_SIZE, Frame, HostTable, InterfaceRow, NodeContext, NodeKind, WorkerContext,
 };
 
+use super::bell::Bell;
+use super::handoff::Handoffs;
 use super::queues::InterfaceCounters;
-use super::{Errors, NodeStats, Poller, RxMode, RxSlot, TraceStore, TxSlot};
+use super::{Errors, Events, FileSet, NodeStats, Poller, RxSlot, TraceStore, TxSlot};
 use crate::graph::MAX_NODES;
 use crate::memory::{BufferPool, ThreadCache};
+
+/// How long a thread polls on after other threads gave it packets, in ns.
+const POLL_ON_NS: u64 = 20_000;
+/// How often a thread that does not sleep looks at the descriptors of queues that it does not poll, in ns.
+const LOOK_NS: u64 = 50_000;
 
 /// What other threads may read of a thread while it runs.
 pub struct Shared {
@@ -26,6 +34,10 @@ pub struct Shared {
     pub trace: TraceStore,
     /// What it sleeps on.
     pub poller: Poller,
+    /// Descriptors that it watches.
+    pub files: FileSet,
+    /// Rung when other threads have packets for it.
+    pub(super) bell: Bell,
     /// Passes of its loop.
     pub passes: AtomicU64,
     /// The node that it is in, or `u32::MAX`.
@@ -36,22 +48,33 @@ pub struct Shared {
     pub cached: AtomicU64,
     /// Packets of a full frame: at most [`FRAME_SIZE`].
     pub vector_size: AtomicU32,
-    /// Told of each node that failed.
-    pub on_fault: Box<dyn Fn(u16) + Send + Sync>,
+    /// Told of each node that failed, and how.
+    pub on_fault: Box<dyn Fn(u16, NodeFault) + Send + Sync>,
+}
+
+/// How a node failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeFault {
+    /// Its code panicked, or did not send its frame on.
+    Panicked,
+    /// It wrote behind its frame's end. Debug builds look.
+    WrotePastItsFrame,
 }
 
 impl Shared {
-    /// A thread that has done nothing yet; `on_fault` is told of each node that fails on it.
+    /// Thread number `thread`, which has done nothing yet; `on_fault` is told of each node that fails on it.
     ///
     /// # Errors
     /// The system has no descriptors left.
-    pub fn new(on_fault: Box<dyn Fn(u16) + Send + Sync>) -> std::io::Result<Self> {
+    pub fn new(thread: usize, on_fault: Box<dyn Fn(u16, NodeFault) + Send + Sync>) -> std::io::Result<Self> {
         Ok(Self {
             stats: NodeStats::default(),
             errors: Errors::default(),
             interfaces: InterfaceCounters::default(),
-            trace: TraceStore::default(),
+            trace: TraceStore::new(thread),
             poller: Poller::create()?,
+            files: FileSet::default(),
+            bell: Bell::default(),
             passes: AtomicU64::new(0),
             current: AtomicU32::new(u32::MAX),
             exhausted: AtomicU64::new(0),
@@ -68,6 +91,7 @@ pub struct NodeSlot {
     pub(super) run: unsafe extern "C" fn(*mut NodeContext, *mut Frame) -> u32,
     pub(super) drop: unsafe extern "C" fn(*mut c_void),
     pub(super) kind: NodeKind,
+    name: String,
     /// Keeps the array behind `context.arcs`.
     _nexts: Arc<[u16]>,
 }
@@ -94,8 +118,16 @@ impl NodeSlot {
             run: node.registration.run,
             drop: node.registration.drop,
             kind: node.registration.kind,
+            name: node.name.clone(),
             _nexts: nexts,
         }
+    }
+}
+
+impl NodeSlot {
+    /// The node's name.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 }
 
@@ -142,6 +174,14 @@ pub struct Thread {
     pub(super) tx: Vec<Option<TxSlot>>,
     /// The frame that is being processed, until it is moved on.
     pub(super) current: *mut Frame,
+    /// When it must make a pass though nothing comes in, in ns; `u64::MAX`: never.
+    pub(super) wake_ns: u64,
+    /// When it looks at descriptors again although it does not sleep, in ns.
+    next_look_ns: u64,
+    /// One of the descriptors that it watches is ready.
+    pub(super) files_are_ready: bool,
+    /// Packets for other threads, and theirs for this one.
+    pub(super) handoffs: Handoffs,
     _scratch: Box<BufferHeaderWithData>,
 }
 
@@ -185,6 +225,10 @@ impl Thread {
             rx: Vec::new(),
             tx: Vec::new(),
             current: std::ptr::null_mut(),
+            wake_ns: u64::MAX,
+            next_look_ns: 0,
+            files_are_ready: false,
+            handoffs: Handoffs::default(),
             _scratch: scratch,
         });
         thread.context.host_state = (&raw mut *thread).cast();
@@ -201,25 +245,26 @@ impl Thread {
         &self.shared
     }
 
-    /// Puts a node behind those that are there; its index is its position in the graph.
-    pub fn push_node(&mut self, mut slot: NodeSlot) {
-        assert_eq!(slot.context.node as usize, self.slots.len(), "nodes come in the order of their indices");
-        slot.context.worker = &raw mut self.context;
-        if slot.kind != NodeKind::INTERNAL {
-            self.inputs.push(self.slots.len() as u16);
-            let slots = &self.slots;
-            let is_late =
-                |&node: &u16| slots.get(usize::from(node)).unwrap_or(&slot).kind != NodeKind::PRE_INPUT;
-            self.inputs.sort_by_key(is_late);
-        }
-        self.slots.push(slot);
-    }
-
-    /// Puts another node in the place of `index`; returns the old one, whose state is dropped with it.
-    pub fn replace_node(&mut self, index: u16, mut slot: NodeSlot) -> NodeSlot {
+    /// Puts a node in the place of its index; returns the old one, whose state is dropped with it.
+    pub fn put_node(&mut self, mut slot: NodeSlot) -> Option<NodeSlot> {
+        let index = slot.context.node as u16;
+        assert!(usize::from(index) <= self.slots.len(), "nodes come in the order of their indices");
         slot.context.worker = &raw mut self.context;
         self.inputs.retain(|&input| input != index);
-        std::mem::replace(&mut self.slots[usize::from(index)], slot)
+        let is_input = slot.kind != NodeKind::INTERNAL;
+        let old = match self.slots.get_mut(usize::from(index)) {
+            Some(place) => Some(std::mem::replace(place, slot)),
+            None => {
+                self.slots.push(slot);
+                None
+            }
+        };
+        if is_input {
+            self.inputs.push(index);
+            let slots = &self.slots;
+            self.inputs.sort_by_key(|&node| slots[usize::from(node)].kind != NodeKind::PRE_INPUT);
+        }
+        old
     }
 
     /// Number of nodes.
@@ -246,16 +291,52 @@ impl Thread {
         std::mem::replace(&mut self.tx[index], slot)
     }
 
-    /// Whether a queue must be polled although its descriptor is silent.
-    pub fn wants_polling(&self) -> bool {
-        self.rx
-            .iter()
-            .any(|slot| slot.enabled && (slot.mode == RxMode::Polling || slot.queue.wants_polling()))
+    /// Whether it must make another pass at once: a queue is to be polled, or other threads gave it packets lately.
+    pub fn is_busy(&self, now_ns: u64) -> bool {
+        self.rx.iter().any(|slot| slot.keeps_awake(now_ns)) || self.was_handed_packets(POLL_ON_NS)
     }
 
-    /// Whether the thread should poll on for a while after its last packet.
-    pub fn polls_on(&self) -> bool {
-        self.rx.iter().any(|slot| slot.enabled && slot.mode != RxMode::Interrupt)
+    /// Notes the time of a pass that begins, in ns, and looks now and then at the descriptors of queues that are slept
+    /// on, if there are any.
+    pub(super) fn begin_pass(&mut self, now_ns: u64) {
+        self.context.now_ns = now_ns;
+        if self.wake_ns <= now_ns {
+            self.wake_ns = u64::MAX;
+        }
+        if now_ns >= self.next_look_ns {
+            self.next_look_ns = now_ns + LOOK_NS;
+            if self.shared.files.is_in_use() || self.rx.iter().any(|slot| slot.is_slept_on(now_ns)) {
+                let events = self.shared.poller.look();
+                self.hear(&events);
+            }
+        }
+    }
+
+    /// Notes which descriptors are ready: their queues are polled in the next pass.
+    pub(super) fn hear(&mut self, events: &Events) {
+        for &key in events.keys() {
+            if key == Poller::FILES {
+                self.files_are_ready = true;
+            } else if let Some(slot) = self.rx.iter_mut().find(|slot| slot.key() == key) {
+                slot.attention.call();
+            }
+        }
+    }
+
+    /// How long it may sleep from `now_ns` on; `None`: until something comes in.
+    pub(super) fn longest_sleep(&self, now_ns: u64) -> Option<Duration> {
+        (self.wake_ns != u64::MAX).then(|| Duration::from_nanos(self.wake_ns.saturating_sub(now_ns)))
+    }
+
+    /// Whether packets from other threads came so lately that it should poll on for a while.
+    pub(super) fn was_handed_packets(&self, within_ns: u64) -> bool {
+        self.context.now_ns.saturating_sub(self.handoffs.last_ns()) <= within_ns
+    }
+
+    /// The traces among which is that of a packet, which may have begun on another thread.
+    pub(super) fn traces_of(&self, handle: u32) -> &TraceStore {
+        let peer = self.handoffs.peers.get(TraceStore::thread_of(handle));
+        &peer.unwrap_or(&self.shared).trace
     }
 
     /// The buffers behind it.
@@ -273,6 +354,10 @@ impl Drop for Thread {
                 self.cache.free((*frame).packets());
                 drop(Box::from_raw(frame));
             }
+        }
+        for (_, packet) in self.handoffs.drain() {
+            // SAFETY: packets that were handed to this thread are its own.
+            unsafe { self.cache.free(&[packet]) };
         }
         for frame in self.free_frames.drain(..) {
             // SAFETY: as above.

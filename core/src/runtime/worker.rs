@@ -5,12 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::barrier::{Barrier, BarrierStats};
+use super::barrier::{Barrier, BarrierStats, Hold, LateWorker};
 use super::dispatch::{run_pass, shared};
-use super::{Clock, Shared, Thread};
-
-/// How long a thread polls on after its last packet before it sleeps.
-const POLL_ON: Duration = Duration::from_micros(20);
+use super::handoff::HandoffFigures;
+use super::ring::Ring;
+use super::{Clock, Events, Shared, Thread};
 
 /// How a worker runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,9 +30,13 @@ pub struct Threads {
     barrier: Arc<Barrier>,
     stop: Arc<AtomicBool>,
     depth: u32,
-    held_since: Option<(Instant, String)>,
+    held_since: Option<(Instant, Duration, String)>,
+    /// How long workers are waited for before it is said which one does not come.
+    late_after: Duration,
+    on_late: Box<dyn Fn(&LateWorker)>,
     stats: BarrierStats,
-    main_idle_since: u64,
+    /// The ways from thread to thread.
+    rings: Vec<(usize, usize, Arc<Ring>)>,
 }
 
 /// A thread on its way to its own thread.
@@ -44,7 +47,8 @@ unsafe impl Send for Send1 {}
 
 impl Threads {
     /// The threads, the main one first; none runs yet.
-    pub fn new(threads: Vec<Box<Thread>>) -> Self {
+    pub fn new(mut threads: Vec<Box<Thread>>) -> Self {
+        let rings = super::handoff::join(&mut threads);
         let barrier = Arc::new(Barrier::new(threads.len().saturating_sub(1)));
         let handles = threads
             .into_iter()
@@ -60,8 +64,10 @@ impl Threads {
             stop: Arc::default(),
             depth: 0,
             held_since: None,
+            late_after: Duration::from_secs(1),
+            on_late: Box::new(say_late),
             stats: BarrierStats::default(),
-            main_idle_since: 0,
+            rings,
         }
     }
 
@@ -89,6 +95,17 @@ impl Threads {
     /// Number of threads, the main one among them.
     pub fn count(&self) -> usize {
         self.handles.len()
+    }
+
+    /// Number of nodes that each thread has.
+    pub fn node_count(&self) -> usize {
+        // SAFETY: the main thread's own, which nobody else uses; the others have as many.
+        unsafe { (*self.handles[0].thread).node_count() }
+    }
+
+    /// Has a crash of the calling thread, the main one, name the node that it is in.
+    pub fn name_nodes_of_main(&self) {
+        name_nodes(&self.handles[0].shared);
     }
 
     /// What may be read of a thread while it runs.
@@ -121,16 +138,29 @@ impl Threads {
             handle.shared.poller.wake();
         }
         let asked = Instant::now();
-        let mut said = false;
-        let handles = &self.handles;
+        let mut late = None;
+        let (handles, late_after, on_late) = (&self.handles, self.late_after, &self.on_late);
         self.barrier.acquire(|worker| {
-            if !said && asked.elapsed() > Duration::from_secs(1) {
-                said = true;
+            if late.is_none() && asked.elapsed() > late_after {
                 let node = handles[worker + 1].shared.current.load(Ordering::Relaxed);
-                tracing::warn!(worker = worker + 1, node, cause, "a worker does not come to the barrier");
+                let label = crate::crash::node_label(node);
+                let node = label.map(|label| label.name.clone());
+                let plugin = label.map(|label| label.plugin.name.clone());
+                let worker = LateWorker { thread: worker as u32 + 1, node, plugin, cause: cause.to_owned() };
+                on_late(&worker);
+                late = Some(worker);
             }
         });
-        self.held_since = Some((Instant::now(), cause.to_owned()));
+        if let Some(late) = late {
+            self.stats.late += 1;
+            self.stats.last_late = Some(late);
+        }
+        self.held_since = Some((Instant::now(), asked.elapsed(), cause.to_owned()));
+    }
+
+    /// Has `say` told of workers that do not come to the barrier within `after`.
+    pub fn on_late(&mut self, after: Duration, say: impl Fn(&LateWorker) + 'static) {
+        (self.late_after, self.on_late) = (after, Box::new(say));
     }
 
     /// Lets the workers go on.
@@ -138,8 +168,8 @@ impl Threads {
         self.depth = self.depth.saturating_sub(1);
         if self.depth == 0 {
             self.barrier.release();
-            if let Some((since, cause)) = self.held_since.take() {
-                self.stats.note(&cause, since.elapsed());
+            if let Some((since, waited, cause)) = self.held_since.take() {
+                self.stats.note(&cause, Hold { waited, held: since.elapsed() });
             }
         }
     }
@@ -155,13 +185,10 @@ impl Threads {
         let thread = self.handles[0].thread;
         // SAFETY: the main thread's own, which nobody else uses.
         unsafe {
-            (*thread).context.now_ns = Clock.now_ns();
+            (*thread).begin_pass(Clock.now_ns());
             let received = run_pass(thread);
             note_cache(thread);
             super::stats::add(&self.handles[0].shared.passes, 1);
-            if received > 0 {
-                self.main_idle_since = (*thread).context.now_ns;
-            }
             received
         }
     }
@@ -170,11 +197,39 @@ impl Threads {
     pub fn main_is_busy(&self) -> bool {
         let thread = self.handles[0].thread;
         // SAFETY: as in `main_pass`.
-        unsafe {
-            ((*thread).polls_on()
-                && (*thread).context.now_ns.saturating_sub(self.main_idle_since) < POLL_ON.as_nanos() as u64)
-                || (*thread).wants_polling()
-        }
+        unsafe { (*thread).is_busy(Clock.now_ns()) }
+    }
+
+    /// Tells the main thread's queues what it heard while it slept.
+    pub fn main_hears(&mut self, events: &Events) {
+        // SAFETY: as in `main_pass`.
+        unsafe { (*self.handles[0].thread).hear(events) };
+    }
+
+    /// How long the main thread may sleep as far as its nodes are concerned; `None`: until something comes in.
+    pub fn main_longest_sleep(&self) -> Option<Duration> {
+        // SAFETY: as in `main_pass`.
+        unsafe { (*self.handles[0].thread).longest_sleep(Clock.now_ns()) }
+    }
+
+    /// Says that the main thread is about to sleep; returns whether it may: not if another thread has packets for it.
+    /// [`Self::main_is_awake`] follows in either case.
+    pub fn main_may_sleep(&self) -> bool {
+        self.handles[0].shared.bell.may_sleep()
+    }
+
+    /// Says that the main thread does not sleep any more.
+    pub fn main_is_awake(&self) {
+        self.handles[0].shared.bell.awake();
+    }
+
+    /// What went from thread to thread.
+    pub fn handoffs(&self) -> impl Iterator<Item = HandoffFigures> {
+        self.rings.iter().map(|(from, to, ring)| HandoffFigures {
+            from: *from,
+            to: *to,
+            ring: ring.figures(),
+        })
     }
 
     /// Wakes a thread that sleeps.
@@ -237,38 +292,60 @@ impl Drop for HeldThreads<'_> {
     }
 }
 
-fn worker_loop(thread: *mut Thread, shared: &Shared, barrier: &Barrier, stop: &AtomicBool, worker: usize) {
+fn worker_loop(
+    thread: *mut Thread,
+    shared: &Arc<Shared>,
+    barrier: &Barrier,
+    stop: &AtomicBool,
+    worker: usize,
+) {
+    name_nodes(shared);
     barrier.enter(worker);
-    let mut last_packet = Clock.now_ns();
     while !stop.load(Ordering::Relaxed) {
         barrier.pass(worker);
         let now = Clock.now_ns();
         // SAFETY: the worker's own thread, between two of its gates' points; see `Send1`.
         let received = unsafe {
-            (*thread).context.now_ns = now;
+            (*thread).begin_pass(now);
             run_pass(thread)
         };
         super::stats::add(&shared.passes, 1);
         if received > 0 {
-            last_packet = now;
             continue;
         }
         // SAFETY: as above.
-        let polls = unsafe {
+        let (is_busy, longest_sleep) = unsafe {
             note_cache(thread);
-            let fresh = now.saturating_sub(last_packet) <= POLL_ON.as_nanos() as u64;
-            (*thread).wants_polling() || (fresh && (*thread).polls_on())
+            ((*thread).is_busy(now), (*thread).longest_sleep(now))
         };
-        if !polls {
+        if !is_busy {
             barrier.leave(worker);
-            if !stop.load(Ordering::Acquire) {
-                shared.poller.sleep(None);
+            let mut events = None;
+            if shared.bell.may_sleep() && !stop.load(Ordering::Acquire) {
+                events = Some(shared.poller.sleep(longest_sleep));
             }
+            shared.bell.awake();
             barrier.enter(worker);
-            last_packet = Clock.now_ns();
+            if let Some(events) = events {
+                // SAFETY: as above: the gate was entered.
+                unsafe { (*thread).hear(&events) };
+            }
         }
     }
     barrier.leave(worker);
+}
+
+fn say_late(late: &LateWorker) {
+    let LateWorker { thread, node, plugin, cause } = late;
+    let (node, plugin) = (node.as_deref().unwrap_or("none"), plugin.as_deref().unwrap_or("none"));
+    tracing::warn!(thread, node, plugin, cause, "a worker does not come to the barrier: it is in this node");
+}
+
+/// Has a crash of the calling thread name the node that it is in.
+fn name_nodes(shared: &Arc<Shared>) {
+    // Kept for good: a thread may crash at its very end.
+    let shared: &'static Shared = Box::leak(Box::new(Arc::clone(shared)));
+    crate::crash::this_thread(&shared.current);
 }
 
 unsafe fn note_cache(thread: *mut Thread) {

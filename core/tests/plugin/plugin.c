@@ -3,14 +3,21 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+/* What the tests define is short. */
+#define TEXT RADDLE_TEXT
+#define SLICE RADDLE_SLICE
+
 #ifndef MAGIC
-#define MAGIC { 'r', 'a', 'd', 'd', 'l', 'e', 0, 1 }
+#define MAGIC RADDLE_MAGIC
+#endif
+#ifndef LAYOUT
+#define LAYOUT RADDLE_LAYOUT_HASH
 #endif
 #ifndef HEADER_SIZE
-#define HEADER_SIZE sizeof(struct plugin_header)
+#define HEADER_SIZE sizeof(struct raddle_plugin_header)
 #endif
 #ifndef ABI_MAJOR
-#define ABI_MAJOR 1
+#define ABI_MAJOR RADDLE_ABI_MAJOR
 #endif
 #ifndef ABI_MINOR
 #define ABI_MINOR 0
@@ -27,11 +34,14 @@
 #ifndef PANICS_UNWIND
 #define PANICS_UNWIND 1
 #endif
+#ifndef HOST_ABI
+#define HOST_ABI 0
+#endif
 #ifndef CREATE
 #define CREATE create
 #endif
 #ifndef NODE_SIZE
-#define NODE_SIZE sizeof(struct node_registration)
+#define NODE_SIZE sizeof(struct raddle_node_registration)
 #endif
 #ifndef NODE_KIND
 #define NODE_KIND 0
@@ -64,9 +74,9 @@ extern int raddle_test_nowhere(void);
 #define TOUCH() 0
 #endif
 
-static void *create(const void *host, struct sink error) { (void)host, (void)error; return (void *)1; }
+static void *create(const struct raddle_host_table *host, struct raddle_sink error) { (void)host, (void)error; return (void *)1; }
 static void drop(void *instance) { (void)instance; }
-static uint32_t init_run(void *instance, struct sink error)
+static raddle_status init_run(void *instance, struct raddle_sink error)
 {
     (void)instance, (void)error, (void)mark;
 #ifdef INIT_MARK
@@ -74,49 +84,79 @@ static uint32_t init_run(void *instance, struct sink error)
 #endif
     return TOUCH();
 }
-static void *node_create(void *instance, uint32_t thread, struct sink error)
+static void *node_create(void *instance, uint32_t thread, struct raddle_sink error)
 {
     (void)thread, (void)error;
     return instance;
 }
-static uint32_t node_run(void *node, void *frame) { (void)node, (void)frame; return 0; }
-static void command_run(void *instance, struct text arguments, uint64_t command)
+static uint32_t node_run(struct raddle_node_context *node, struct raddle_frame *frame)
+{
+    (void)node, (void)frame;
+    return 0;
+}
+static void command_run(void *instance, struct raddle_text arguments, uint64_t command)
 {
     (void)instance, (void)arguments, (void)command;
 }
 
-static const struct text nexts[] = { TEXT("ip4-lookup"), TEXT("punt") };
-static const struct text errors[] = { TEXT("low-ttl") };
-static const struct text error_texts[] = { TEXT("TTL too low"), TEXT("one too many") };
+static const struct raddle_text nexts[] = { TEXT("ip4-lookup"), TEXT("punt") };
+static const struct raddle_text errors[] = { TEXT("low-ttl") };
+static const struct raddle_text error_texts[] = { TEXT("TTL too low"), TEXT("one too many") };
 #ifndef ERROR_TEXTS
 #define ERROR_TEXTS 1
 #endif
-static const struct node_registration nodes[] = {
-    { NODE_SIZE, NODE_KIND, NODE_NAME, SLICE(nexts), SLICE(errors),
-      { error_texts, ERROR_TEXTS, sizeof(struct text) }, node_create, drop, NODE_RUN },
-    { sizeof(struct node_registration), 1, TEXT("bent-input"), { 0 }, { 0 }, { 0 }, node_create, drop, node_run },
+static const struct raddle_node_registration nodes[] = {
+    {
+        .size = NODE_SIZE,
+        .kind = NODE_KIND,
+        .name = NODE_NAME,
+        .nexts = SLICE(nexts),
+        .errors = SLICE(errors),
+        .error_texts = { error_texts, ERROR_TEXTS, sizeof(struct raddle_text) },
+        .create = node_create,
+        .drop = drop,
+        .run = NODE_RUN,
+    },
+    {
+        .size = sizeof(struct raddle_node_registration),
+        .kind = RADDLE_NODE_KIND_INPUT,
+        .name = TEXT("bent-input"),
+        .create = node_create,
+        .drop = drop,
+        .run = node_run,
+    },
 };
-static const struct text after[] = { RUN_AFTER };
-static const struct init_registration inits[] = {
-    { sizeof(struct init_registration), 0, TEXT("bent-init"), { 0 }, SLICE(after), init_run },
+static const struct raddle_text after[] = { RUN_AFTER };
+static const struct raddle_init_registration inits[] = {
+    {
+        .size = sizeof(struct raddle_init_registration),
+        .name = TEXT("bent-init"),
+        .runs_after = SLICE(after),
+        .run = init_run,
+    },
 };
-static const struct command_registration commands[] = {
-    { sizeof(struct command_registration), 0, USAGE, TEXT("shows it"), command_run },
+static const struct raddle_command_registration commands[] = {
+    {
+        .size = sizeof(struct raddle_command_registration),
+        .usage = USAGE,
+        .summary = TEXT("shows it"),
+        .run = command_run,
+    },
 };
 #ifdef NEEDS
-static const struct dependency dependencies[] = {
-    { sizeof(struct dependency), 0, TEXT(NEEDS), TEXT(NEEDS_VERSION) },
+static const struct raddle_dependency dependencies[] = {
+    { .size = sizeof(struct raddle_dependency), .name = TEXT(NEEDS), .version = TEXT(NEEDS_VERSION) },
 };
 #endif
 
-static void fill(struct registrations *to)
+static void fill(struct raddle_registrations *to)
 {
     (void)mark;
-    to->nodes = (struct slice)NODES;
-    to->inits = (struct slice)SLICE(inits);
-    to->commands = (struct slice)SLICE(commands);
+    to->nodes = (struct raddle_slice_node_registration)NODES;
+    to->inits = (struct raddle_slice_init_registration)SLICE(inits);
+    to->commands = (struct raddle_slice_command_registration)SLICE(commands);
 #ifdef NEEDS
-    to->dependencies = (struct slice)SLICE(dependencies);
+    to->dependencies = (struct raddle_slice_dependency)SLICE(dependencies);
 #endif
 }
 
@@ -128,9 +168,21 @@ const uint64_t SYMBOL[3] = { 1 };
 #elif defined(CODE_HEADER)
 void SYMBOL(void) { }
 #else
-const struct plugin_header SYMBOL = {
-    MAGIC, HEADER_SIZE, ABI_MAJOR, ABI_MINOR, LAYOUT, NAME, VERSION, SUMMARY, TEXT("cc"), PANICS_UNWIND, 0,
-    CREATE, drop, fill,
+const struct raddle_plugin_header SYMBOL = {
+    .magic = MAGIC,
+    .size = HEADER_SIZE,
+    .abi_major = ABI_MAJOR,
+    .abi_minor = ABI_MINOR,
+    .layout = LAYOUT,
+    .name = NAME,
+    .version = VERSION,
+    .summary = SUMMARY,
+    .built_with = TEXT("cc"),
+    .panics_unwind = PANICS_UNWIND,
+    .host_abi = HOST_ABI,
+    .create = CREATE,
+    .drop = drop,
+    .registrations = fill,
 };
 #endif
-void (*const raddle_test_keep)(struct registrations *) = fill;
+void (*const raddle_test_keep)(struct raddle_registrations *) = fill;

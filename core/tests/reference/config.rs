@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use raddle::control::config::CORE_SECTIONS;
 use serde_json::{Map, Value};
 
 const HEAD: &str = "\
@@ -21,9 +22,20 @@ Keys of `[interface.NAME]` besides those above, by driver.
 /// The page, from the schema of the file and the drivers: name, summary, schema of the options.
 pub fn page(schema: &Value, drivers: &[(String, String, Value)]) -> String {
     let mut text = HEAD.to_owned();
-    for (name, section) in entries(&schema["properties"]) {
+    // Sections of modules come in the order in which the linker has put them, if they are not sorted.
+    let is_core = |name: &str| CORE_SECTIONS.contains(&name);
+    let (core, mut modules): (Vec<_>, Vec<_>) =
+        entries(&schema["properties"]).partition(|(name, _)| is_core(name.as_str()));
+    modules.sort_by(|a, b| a.0.cmp(b.0));
+    for (name, section) in core.into_iter().chain(modules) {
         let (heading, section) = match (name.as_str(), section) {
             ("interface", section) => ("[interface.NAME]".to_owned(), &section["additionalProperties"]),
+            (name, section) if section["additionalProperties"]["$ref"].is_string() => {
+                // Sections of modules bring their definitions along.
+                let own = Some(&section["$defs"]).filter(|own| own.is_object());
+                let definitions = own.unwrap_or(&schema["$defs"]);
+                (format!("[{name}.NAME]"), definition(&section["additionalProperties"], definitions))
+            }
             (name, section) if section["items"].is_object() => (format!("[[{name}]]"), &section["items"]),
             (name, section) => (format!("[{name}]"), section),
         };

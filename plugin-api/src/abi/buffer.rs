@@ -38,6 +38,9 @@ impl BufferFlags {
     pub const L2_MULTICAST: u32 = 1 << 6;
     /// `references` is above one: the buffer is shared and must be copied before it is written.
     pub const SHARED: u32 = 1 << 7;
+    /// The packet was put together of fragments by the host, which cuts it again before it leaves. The host's own: plugins
+    /// neither set nor clear it, and a packet that they make of another has it not.
+    pub const REASSEMBLED: u32 = 1 << 8;
     /// What makes a buffer other than a plain one on the way to the pool.
     pub const NOT_PLAIN: u32 = Self::CHAINED | Self::SHARED | Self::TRACED;
 }

@@ -43,4 +43,15 @@ impl Frame {
     pub fn packets(&self) -> &[u32] {
         &self.indices[..(self.count as usize).min(FRAME_SIZE)]
     }
+
+    /// Whether something was written where nothing ever is: behind the last index, or where zero belongs.
+    pub fn is_overrun(&self) -> bool {
+        self.indices[FRAME_SIZE..].iter().chain(&self.reserved).any(|&word| word != 0)
+    }
+
+    /// Puts zero where it belongs.
+    pub fn mend(&mut self) {
+        self.indices[FRAME_SIZE..].fill(0);
+        self.reserved.fill(0);
+    }
 }

@@ -36,6 +36,20 @@ impl LogLevel {
     pub const DEBUG: Self = Self(4);
 }
 
+/// What is counted of an interface, across the ABI. Since ABI 1.1.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counted(pub u32);
+
+impl Counted {
+    /// Packets and bytes that came in by it.
+    pub const RECEIVED: Self = Self(0);
+    /// Packets and bytes that left by it.
+    pub const SENT: Self = Self(1);
+    /// Packets that it could not send; bytes are not counted.
+    pub const NOT_SENT: Self = Self(2);
+}
+
 /// Memory of one counter set: `stride` counters per thread, of which each thread writes only its own. Since ABI 1.0.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -62,13 +76,51 @@ pub struct TaskTable {
     pub drop: unsafe extern "C" fn(state: *mut c_void),
 }
 
+/// What of a descriptor is waited for, and what it is ready for: bits, across the ABI. Since ABI 1.2.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileEvents(pub u32);
+
+impl FileEvents {
+    /// There is something to read.
+    pub const READABLE: Self = Self(1 << 0);
+    /// Something can be written.
+    pub const WRITABLE: Self = Self(1 << 1);
+    /// The other side has gone, or there is an error: told whether asked for or not.
+    pub const HUNG_UP: Self = Self(1 << 2);
+    /// Told once only.
+    pub const ONCE: Self = Self(1 << 31);
+}
+
+/// A descriptor to be watched. Since ABI 1.2.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct FileRequest {
+    /// Bytes of this struct at its maker.
+    pub size: u32,
+    /// The descriptor, of which the host makes a duplicate.
+    pub fd: i32,
+    /// What is waited for.
+    pub events: FileEvents,
+    /// The thread on which `ready` is called.
+    pub thread: u32,
+    /// The plugin's own state.
+    pub state: *mut c_void,
+    /// Called on the thread, between two quiescent points, as long as the descriptor is ready: `OK`, or `PANICKED` when
+    /// it may not be called again.
+    pub ready:
+        unsafe extern "C" fn(state: *mut c_void, worker: *mut WorkerContext, events: FileEvents) -> Status,
+    /// Drops the state, on the main thread.
+    pub drop: unsafe extern "C" fn(state: *mut c_void),
+}
+
 /// Functions of the host. Those that take `data` are for the main thread unless they say otherwise. Since ABI 1.0.
 #[repr(C)]
 pub struct HostTable {
     /// Bytes of this struct at its maker.
     pub size: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Threads of the graph, the main one among them. Since ABI 1.1.
+    pub thread_count: u32,
     /// The host's own state: first argument of the functions that ask for it.
     pub data: *mut c_void,
 
@@ -100,7 +152,8 @@ pub struct HostTable {
     pub spawn: unsafe extern "C" fn(data: *mut c_void, name: Text, task: TaskTable) -> u64,
     /// Has the task polled soon. Any thread.
     pub wake: unsafe extern "C" fn(data: *mut c_void, task: u64),
-    /// Has the task polled at `at_ns` of the monotonic clock.
+    /// Has the task polled at `at_ns` of the monotonic clock. The earliest time asked for since its last poll counts; a
+    /// poll, for whatever reason, has all of them forgotten.
     pub wake_at: unsafe extern "C" fn(data: *mut c_void, task: u64, at_ns: u64),
     /// Monotonic time now, in ns. Any thread.
     pub now_ns: unsafe extern "C" fn(data: *mut c_void) -> u64,
@@ -124,6 +177,50 @@ pub struct HostTable {
     pub arc: unsafe extern "C" fn(data: *mut c_void, name: Text) -> u32,
     /// Index of the node with this name, `u32::MAX` if there is none.
     pub node: unsafe extern "C" fn(data: *mut c_void, name: Text) -> u32,
+
+    /// Sends one packet to the node with index `target` on another thread. 1: it belongs to that thread now. 0: the way
+    /// there is full, or there is no such thread; the packet is still the caller's. Since ABI 1.1.
+    pub handoff: unsafe extern "C" fn(node: *mut NodeContext, buffer: u32, thread: u32, target: u16) -> u32,
+    /// Has the calling thread make a pass at `at_ns` of the monotonic clock, or before, though nothing comes in.
+    /// Since ABI 1.1.
+    pub wake_thread_at: unsafe extern "C" fn(worker: *mut WorkerContext, at_ns: u64),
+    /// Counts packets of an interface that has no queues of its own. Since ABI 1.1.
+    pub count: unsafe extern "C" fn(
+        worker: *mut WorkerContext,
+        interface: u32,
+        what: Counted,
+        packets: u64,
+        bytes: u64,
+    ),
+
+    /// Watches a descriptor until [`Self::unwatch_file`], or until the plugin goes; returns a number. 0: it cannot be
+    /// watched, for the reason in `error`; the state is still the caller's. Since ABI 1.2.
+    pub watch_file: unsafe extern "C" fn(data: *mut c_void, request: *const FileRequest, error: Sink) -> u64,
+    /// Ends a watch, whose state is dropped; a number that names none is ignored. Since ABI 1.2.
+    pub unwatch_file: unsafe extern "C" fn(data: *mut c_void, watch: u64),
+
+    /// Memory of the host's that the calling plugin borrows: `bytes` bytes at a multiple of `align`. The same name,
+    /// layout and size give the same memory to another version of the plugin that takes its place; what is new is zero.
+    /// It is freed when no version of the plugin is there that asked for it. Null if it cannot be had. Since ABI 1.2.
+    pub memory: unsafe extern "C" fn(
+        data: *mut c_void,
+        name: Text,
+        layout: u64,
+        bytes: usize,
+        align: usize,
+    ) -> *mut u8,
+}
+
+impl HostTable {
+    /// Whether the host's own table reaches to `end` bytes, so that what lies before may be read: an older host's is shorter.
+    ///
+    /// # Safety
+    /// `table` is the host's, alive.
+    #[inline(always)]
+    pub unsafe fn reaches(table: *const Self, end: usize) -> bool {
+        // SAFETY: every table begins with its size.
+        unsafe { (*table).size as usize >= end }
+    }
 }
 
 // SAFETY: a table of functions that the host promises to keep callable as each one's line says.

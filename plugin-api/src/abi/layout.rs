@@ -25,16 +25,17 @@ layouts! {
     NodeContext { size, node, worker, state, arcs, arc_count, error_base, error_count }
     CounterMemory { base, stride, length, threads }
     TaskTable { state, poll, drop }
-    HostTable { size, data, enqueue, enqueue_frame, buffers_allocate, buffers_free, buffers_free_remote, trace, log,
+    FileRequest { size, fd, events, thread, state, ready, drop }
+    HostTable { size, thread_count, data, enqueue, enqueue_frame, buffers_allocate, buffers_free, buffers_free_remote, trace, log,
         call, reply, config_text, spawn, wake, wake_at, now_ns, run_on_main, retire, barrier_acquire, barrier_release,
-        counters, field, arc, node }
+        counters, field, arc, node, handoff, wake_thread_at, count, watch_file, unwatch_file, memory }
     RxTable { size, receive, fd, wants_polling, drop }
     TxTable { size, transmit, drop }
     DeviceTable { size, properties, details, rx_queue, tx_queue, change, drop, rx, tx }
     DriverRegistration { size, name, summary, open, check, schema, device }
-    PluginHeader { magic, size, abi_major, abi_minor, layout, name, version, summary, built_with, panics_unwind, create,
+    PluginHeader { magic, size, abi_major, abi_minor, layout, name, version, summary, built_with, panics_unwind, host_abi, create,
         drop, registrations }
-    Registrations { size, inits, exits, nodes, arcs, features, commands, configs, drivers, events, dependencies }
+    Registrations { size, inits, exits, nodes, arcs, features, commands, configs, drivers, events, dependencies, states }
     InitRegistration { size, name, runs_before, runs_after, run }
     ExitRegistration { size, name, run }
     NodeRegistration { size, kind, name, nexts, errors, error_texts, create, drop, run }
@@ -44,6 +45,9 @@ layouts! {
     ConfigRegistration { size, section, check, schema }
     EventRegistration { size, subject, run }
     Dependency { size, name, version }
+    StateRegistration { size, version, oldest, name, export_state, import_state }
+    ServiceMethod { shape, call }
+    ServiceTable { size, state, retain, release, methods }
 }
 
 const _: () = {

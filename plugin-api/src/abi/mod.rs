@@ -5,7 +5,7 @@
 //!   takes `min(size there, size here)` bytes and leaves the rest zero ([`read_prefix`]); zero is a valid value of
 //!   every field.
 //! - Memory is freed by the side that allocated it. Text of unknown length goes out through a [`Sink`].
-//! - No panic crosses: the SDK catches them on the plugin's side ([`crate::guard`]).
+//! - No panic crosses: the SDK catches them on the plugin's side.
 //!
 //! Authors of Rust plugins never touch this module; the SDK's safe types are made of it.
 
@@ -15,6 +15,7 @@ mod frame;
 mod host;
 mod layout;
 mod plugin;
+mod service;
 mod text;
 mod worker;
 
@@ -24,14 +25,15 @@ pub use buffer::{
 };
 pub use driver::{DeviceTable, DriverRegistration, RxTable, TxTable};
 pub use frame::{FRAME_SIZE, Frame, FrameFlags};
-pub use host::{CounterMemory, HostTable, LogLevel, Status, TaskTable};
+pub use host::{Counted, CounterMemory, FileEvents, FileRequest, HostTable, LogLevel, Status, TaskTable};
 pub use layout::{LAYOUT_HASH, layout_dump};
 pub use plugin::{
     ABI_MAJOR, ABI_MINOR, ArcRegistration, CommandRegistration, ConfigRegistration, Dependency,
     EventRegistration, ExitRegistration, FeatureRegistration, InitRegistration, MAGIC, NodeKind,
-    NodeRegistration, PLUGIN_SYMBOL, PluginHeader, Registrations, read_prefix,
+    NodeRegistration, PLUGIN_SYMBOL, PluginHeader, Registrations, StateRegistration, read_prefix,
 };
-pub use text::{Sink, Slice, Text, sink_into};
+pub use service::{ServiceMethod, ServiceTable};
+pub use text::{Sink, Slice, Text, sink_into, sink_into_bytes};
 pub use worker::{
     ArcTable, FEATURES_PER_ARC, InterfaceFlags, InterfaceRow, MAX_ARCS, MAX_INTERFACES, NodeContext,
     WorkerContext,

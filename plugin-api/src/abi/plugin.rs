@@ -9,7 +9,13 @@ pub const MAGIC: [u8; 8] = *b"raddle\x00\x01";
 /// ABI generation: another one cannot be used at all.
 pub const ABI_MAJOR: u16 = 1;
 /// ABI additions: a plugin of an older one can be used.
-pub const ABI_MINOR: u16 = 0;
+///
+/// - 1.1: handing packets from thread to thread, threads that wake for timers, counters of interfaces without queues.
+/// - 1.2: plugins say which host they need; services between plugins; watched descriptors; state and memory that outlive an
+///   upgrade.
+///
+/// On a host of an older one, what came later does nothing: packets cannot be handed off, threads do not wake.
+pub const ABI_MINOR: u16 = 2;
 /// Name of the exported symbol, a static [`PluginHeader`].
 pub const PLUGIN_SYMBOL: &str = "RADDLE_PLUGIN";
 
@@ -36,8 +42,9 @@ pub struct PluginHeader {
     pub built_with: Text,
     /// 1 if panics unwind and so can be contained.
     pub panics_unwind: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// The oldest ABI of a host that will do, major version in the upper 16 bits, minor in the lower ones; 0: the one that
+    /// it is built with. Since ABI 1.2, before that always 0.
+    pub host_abi: u32,
     /// Makes the plugin's instance, which is handed to all its functions; null with the reason in the sink.
     pub create: unsafe extern "C" fn(host: *const HostTable, error: Sink) -> *mut c_void,
     /// Drops the instance, after everything made of it.
@@ -77,6 +84,8 @@ pub struct Registrations {
     pub events: Slice<EventRegistration>,
     /// Plugins that must be there.
     pub dependencies: Slice<Dependency>,
+    /// State that is handed over in an upgrade. Since ABI 1.2.
+    pub states: Slice<StateRegistration>,
 }
 
 impl Registrations {
@@ -95,6 +104,7 @@ impl Registrations {
             drivers: Slice::EMPTY,
             events: Slice::EMPTY,
             dependencies: Slice::EMPTY,
+            states: Slice::EMPTY,
         }
     }
 }
@@ -261,6 +271,27 @@ pub struct Dependency {
     pub name: Text,
     /// Which versions will do (semver requirement, `^1.2`).
     pub version: Text,
+}
+
+/// State that a plugin hands over as bytes to another version of itself, which has the same name for it. Since ABI 1.2.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct StateRegistration {
+    /// Bytes of this struct at its maker.
+    pub size: u32,
+    /// Version of the bytes that it exports, and the newest that it imports.
+    pub version: u32,
+    /// The oldest version that it imports.
+    pub oldest: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// Name, by which the new version's is found.
+    pub name: Text,
+    /// Writes the bytes into `state`. Main thread; the graph runs on.
+    pub export_state: unsafe extern "C" fn(instance: *mut c_void, state: Sink, error: Sink) -> Status,
+    /// Takes bytes of `version`, after the init functions and before the nodes are made.
+    pub import_state:
+        unsafe extern "C" fn(instance: *mut c_void, version: u32, state: Text, error: Sink) -> Status,
 }
 
 /// Reads a struct that begins with its size (`u32`), as far as both sides know it; the rest is zero.

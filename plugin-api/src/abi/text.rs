@@ -157,17 +157,32 @@ impl Sink {
     /// # Safety
     /// The call that this sink was handed to must not have returned yet.
     pub unsafe fn write(&self, text: &str) {
+        // SAFETY: as the caller vouches.
+        unsafe { self.write_bytes(text.as_bytes()) };
+    }
+
+    /// Hands `bytes` to the other side.
+    ///
+    /// # Safety
+    /// As [`Sink::write`].
+    pub unsafe fn write_bytes(&self, bytes: &[u8]) {
         if let Some(write) = self.write {
             // SAFETY: the maker's state is alive, as the caller vouches.
-            unsafe { write(self.state, Text::new(text)) };
+            unsafe { write(self.state, Text::bytes(bytes)) };
         }
     }
 }
 
-/// Runs `call` with a sink and returns its result beside what was written, as text.
-pub fn sink_into<R>(call: impl FnOnce(Sink) -> R) -> (R, String) {
+/// Runs `call` with a sink and returns its result beside what was written, as bytes.
+pub fn sink_into_bytes<R>(call: impl FnOnce(Sink) -> R) -> (R, Vec<u8>) {
     let mut buffer = Vec::new();
     let result = call(Sink::into_vec(&mut buffer));
+    (result, buffer)
+}
+
+/// Runs `call` with a sink and returns its result beside what was written, as text.
+pub fn sink_into<R>(call: impl FnOnce(Sink) -> R) -> (R, String) {
+    let (result, buffer) = sink_into_bytes(call);
     (
         result,
         String::from_utf8(buffer)

@@ -27,6 +27,12 @@ impl InterfaceFlags {
     pub const XCONNECT: u32 = 1 << 3;
     /// Frames for every MAC address are taken.
     pub const PROMISCUOUS: u32 = 1 << 4;
+    /// Frames are handed to the bridge that the interface is a port of. Since ABI 1.1.
+    pub const BRIDGED: u32 = 1 << 5;
+    /// The interface has sub-interfaces, by which tagged frames are received. Since ABI 1.1.
+    pub const HAS_SUB_INTERFACES: u32 = 1 << 6;
+    /// One of the sub-interfaces receives the untagged frames. Since ABI 1.1.
+    pub const HAS_UNTAGGED_SUB_INTERFACE: u32 = 1 << 7;
     /// Both up: the interface passes packets.
     pub const UP: u32 = Self::ADMIN_UP | Self::LINK_UP;
     /// The device fills in partial checksums.
@@ -35,6 +41,14 @@ impl InterfaceFlags {
     pub const TX_GSO: u32 = 1 << 9;
     /// The interface carries IP packets without a link-layer header.
     pub const NO_ETHERNET: u32 = 1 << 10;
+    /// VLAN tags of frames that are switched are rewritten as they come in. Since ABI 1.1.
+    pub const TAG_REWRITE: u32 = 1 << 11;
+    /// Group addresses are filtered: only those that were joined are taken. Since ABI 1.1.
+    pub const FILTERS_GROUPS: u32 = 1 << 12;
+    /// Other addresses than the interface's own are taken too. Since ABI 1.1.
+    pub const HAS_MORE_ADDRESSES: u32 = 1 << 13;
+    /// What becomes of frames before they are looked at as packets for this host.
+    pub const SWITCHED: u32 = Self::XCONNECT | Self::BRIDGED;
 }
 
 /// What the packet's way reads of an interface: one cache line. Written by the main thread only. Since ABI 1.0.

@@ -22,13 +22,17 @@
 //! ```
 
 mod decode;
+mod in_range;
 mod problem;
+mod running;
 mod section;
 mod tree;
 
 #[cfg(test)]
 mod tests;
 
+pub use in_range::InRange;
 pub use problem::{Problem, SectionError, nearest};
+pub use running::RunningSection;
 pub use section::{INTERFACE_KEYS, parse_interface_options, parse_section};
 pub use tree::{Step, Tree};

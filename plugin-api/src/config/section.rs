@@ -14,8 +14,29 @@ pub fn parse_section<T: DeserializeOwned>(text: &str, name: &str) -> Result<Opti
 }
 
 /// Keys of `[interface.NAME]` that mean the same for every driver; the core reads them.
-pub const INTERFACE_KEYS: &[&str] =
-    &["driver", "up", "addresses", "mtu", "mac", "features", "l2-xconnect", "rx-mode"];
+pub const INTERFACE_KEYS: &[&str] = &[
+    "driver",
+    "up",
+    "addresses",
+    "mtu",
+    "mac",
+    "mac-addresses",
+    "features",
+    "l2-xconnect",
+    "tag-rewrite",
+    "promiscuous",
+    "multicast-filter",
+    "rx-mode",
+    "rx-modes",
+    "table",
+    "urpf",
+    "redirects",
+    "martians",
+    "igmp",
+    "mld",
+    "neighbor",
+    "router-advertisement",
+];
 
 /// Parses what a driver of its own knows of `[interface.NAME]`: all but [`INTERFACE_KEYS`]. `None` when the file has no
 /// such interface.

@@ -20,6 +20,10 @@ impl<'a> BarrierGuard<'a> {
         unsafe { (host.barrier_acquire)(host.data, Text::new(cause)) };
         Self { host, main_thread: PhantomData }
     }
+
+    pub(crate) fn is_of(&self, host: *const HostTable) -> bool {
+        std::ptr::eq(self.host, host)
+    }
 }
 
 impl Drop for BarrierGuard<'_> {

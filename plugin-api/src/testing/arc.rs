@@ -13,6 +13,9 @@ pub(super) const CORE_ARCS: &[(&str, &str)] = &[
     ("ip4-output", "interface-output"),
     ("ip6-output", "interface-output"),
     ("interface-output", "interface-tx"),
+    ("ip4-multicast", "ip4-multicast-lookup"),
+    ("ip6-multicast", "ip6-multicast-lookup"),
+    ("l2-input", "l2-input"),
 ];
 
 /// A feature, as it was registered.
@@ -141,6 +144,11 @@ impl Arcs {
         Ok(on)
     }
 
+    /// Whether the image under test has a feature of this name.
+    pub(super) fn knows(&self, feature: &str) -> bool {
+        self.arcs.iter().flat_map(|arc| &arc.features).any(|known| known.name == feature)
+    }
+
     /// Takes all features off an interface.
     pub(super) fn clear(&self, interface: InterfaceIndex) {
         for number in 0..self.arcs.len() {
@@ -159,9 +167,10 @@ impl Arcs {
         features.filter(|(bit, _)| mask >> bit & 1 == 1).map(|(_, feature)| feature.name.clone()).collect()
     }
 
-    /// Nodes of all features of the arc.
-    pub(super) fn nodes(&self, arc: u8) -> Vec<String> {
-        self.arcs[usize::from(arc)].features.iter().map(|feature| feature.node.clone()).collect()
+    /// The nodes of those features of the arc that are in `mask`, in the order in which they run.
+    pub(super) fn nodes(&self, arc: u8, mask: u64) -> Vec<String> {
+        let features = self.arcs[usize::from(arc)].features.iter().enumerate();
+        features.filter(|(bit, _)| mask >> bit & 1 == 1).map(|(_, feature)| feature.node.clone()).collect()
     }
 
     /// The arc's table.

@@ -113,8 +113,8 @@ impl Harness {
         outcome
     }
 
-    /// Sends packets along a feature arc as packets of `interface` go it: the nodes of its features are taken in, and
-    /// what passes all of them comes out at the arc's end.
+    /// Sends packets along a feature arc as packets of `interface` go it: the nodes of the features that are on there are
+    /// taken in, and what passes all of them comes out at the arc's end.
     ///
     /// # Panics
     /// There is no such arc, a feature's node is not of this image, or as [`Harness::run`].
@@ -125,8 +125,26 @@ impl Harness {
         interface: InterfaceIndex,
         packets: impl IntoIterator<Item = impl Into<Sample>>,
     ) -> Run {
+        self.run_arc_on(usize::from(self.workers.len() > 1), arc, interface, packets)
+    }
+
+    /// As [`Harness::run_arc`], on a thread: 0 is the main thread, workers count from 1.
+    ///
+    /// # Panics
+    /// As [`Harness::run_arc`], or there is no such thread.
+    #[track_caller]
+    pub fn run_arc_on(
+        &mut self,
+        thread: usize,
+        arc: &str,
+        interface: InterfaceIndex,
+        packets: impl IntoIterator<Item = impl Into<Sample>>,
+    ) -> Run {
         let index = self.arc_index(arc);
-        let nodes = lock(&self.host.arcs).nodes(index);
+        let nodes = {
+            let arcs = lock(&self.host.arcs);
+            arcs.nodes(index, arcs.mask(index, interface))
+        };
         self.nodes(&nodes.iter().map(String::as_str).collect::<Vec<_>>());
         let (mask, entry, epoch) = {
             let arcs = lock(&self.host.arcs);
@@ -144,7 +162,6 @@ impl Harness {
         });
         let indices = self.store(on_arc.collect());
         self.set_clocks();
-        let thread = usize::from(self.workers.len() > 1);
         let outcome = self.graph.run(thread, entry, indices, arc);
         self.after_run();
         match outcome {
@@ -163,7 +180,17 @@ impl Harness {
         if let Err(failure) = self.graph.add(&registration, self.instance_ptr(), &self.workers) {
             panic!("{failure}");
         }
-        let index = lock(&self.host.nodes).index(N::NAME);
+        self.poll_node(N::NAME)
+    }
+
+    /// As [`Harness::poll`], of an input node that this image registers by this name.
+    ///
+    /// # Panics
+    /// There is none, or as [`Harness::run`].
+    #[track_caller]
+    pub fn poll_node(&mut self, name: &str) -> Run {
+        self.nodes(&[name]);
+        let index = lock(&self.host.nodes).index(name);
         self.set_clocks();
         let outcome = self.graph.poll(usize::from(self.workers.len() > 1), index);
         self.after_run();
@@ -171,6 +198,20 @@ impl Harness {
             Ok(run) => run,
             Err(panicked) => panic!("{panicked}"),
         }
+    }
+
+    /// Calls an input node of this image, by its name, once on each thread, and follows what it brings in.
+    ///
+    /// # Panics
+    /// As [`Harness::run`], or there is no such node.
+    #[track_caller]
+    pub fn poll_named(&mut self, node: &str) -> Vec<Run> {
+        self.nodes(&[node]);
+        let index = lock(&self.host.nodes).index(node);
+        self.set_clocks();
+        let outcomes: Vec<_> = (0..self.workers.len()).map(|thread| self.graph.poll(thread, index)).collect();
+        self.after_run();
+        outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(|panicked| panic!("{panicked}"))).collect()
     }
 
     /// Has a receive queue receive up to `limit` packets, on the first worker.
@@ -241,6 +282,21 @@ impl Harness {
         }
     }
 
+    /// When a thread wants to make a pass though nothing comes in (see [`crate::Worker::wake_at`]), in ns of the harness's
+    /// clock; it is forgotten with the answer.
+    pub fn take_wake(&mut self, thread: usize) -> Option<u64> {
+        lock(self.host.wakes.get(thread)?).take()
+    }
+
+    /// Has a thread take packets from other threads or refuse them: see [`crate::Env::hand_off`].
+    ///
+    /// # Panics
+    /// There is no such thread.
+    #[track_caller]
+    pub fn congest(&mut self, thread: usize, refuses: bool) {
+        self.host.congested[thread].store(refuses, Ordering::Release);
+    }
+
     #[track_caller]
     fn after_run(&mut self) {
         self.quiesce();
@@ -283,7 +339,8 @@ impl Harness {
 
     pub(super) fn settle(&mut self) {
         for _ in 0..MOST_PASSES {
-            if !lock(&self.host.schedule).is_busy() {
+            let calls_files = self.poll_files();
+            if !calls_files && !lock(&self.host.schedule).is_busy() {
                 return;
             }
             let calls = lock(&self.host.schedule).take_calls();
@@ -295,6 +352,22 @@ impl Harness {
             let retired = lock(&self.host.schedule).take_retired();
             retired.into_iter().for_each(super::schedule::Call::make);
         }
+    }
+
+    /// Calls the functions of watched descriptors that are ready; returns whether there were any.
+    fn poll_files(&mut self) -> bool {
+        let ready = lock(&self.host.files).ready();
+        for (number, events) in &ready {
+            // One called before may have ended it.
+            let Some(file) = lock(&self.host.files).get(*number) else { continue };
+            let status = file.call(self.workers[file.thread()], *events);
+            if status == Status::PANICKED {
+                drop(lock(&self.host.files).remove(*number));
+                self.host.note(LogLevel::ERROR, "the function of a watched descriptor panicked");
+                self.host.pool.complain("the function of a watched descriptor panicked".to_owned());
+            }
+        }
+        !ready.is_empty()
     }
 
     fn poll_task(&mut self, task: u64) {
@@ -315,6 +388,8 @@ impl Harness {
 
     /// Drops all tasks, as when the plugin goes.
     pub(super) fn drop_tasks(&mut self) {
+        let files = std::mem::take(&mut *lock(&self.host.files));
+        drop(files);
         loop {
             let Some(task) = lock(&self.host.schedule).first() else { return };
             let Some((_, table)) = lock(&self.host.schedule).remove(task) else { return };
@@ -417,6 +492,8 @@ pub struct Answer {
     pub json: Value,
     /// The text for people; `None` if the host is to lay out the data.
     pub text: Option<String>,
+    /// The command that gives what follows, if this is a part only.
+    pub rest: Option<String>,
 }
 
 impl Reply {
@@ -424,6 +501,10 @@ impl Reply {
         let text = self.text.clone();
         outcome(self.status, self.text)?;
         let json = serde_json::from_str(&self.json).map_err(Failure::from)?;
-        Ok(Answer { json, text: (text != crate::command::LAY_OUT).then_some(text) })
+        let (text, rest) = match text.rsplit_once(crate::command::CONTINUES) {
+            Some((text, rest)) => (text.to_owned(), Some(rest.to_owned())),
+            None => (text, None),
+        };
+        Ok(Answer { json, text: (text != crate::command::LAY_OUT).then_some(text), rest })
     }
 }

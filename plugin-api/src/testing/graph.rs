@@ -5,7 +5,7 @@ use std::ffi::c_void;
 use std::sync::atomic::Ordering;
 
 use super::Sample;
-use super::host::{Host, lock};
+use super::host::{Host, Parcel, lock};
 use super::pool::Owner;
 use super::run::{Dropped, Panicked, Run, Sent};
 use crate::Failure;
@@ -25,6 +25,13 @@ pub(super) struct Graph {
     drop_node: u16,
 }
 
+/// Packets that wait for a node under test.
+struct Batch {
+    thread: usize,
+    node: u16,
+    packets: Vec<u32>,
+}
+
 /// A node with its state on each thread.
 struct RunningNode {
     name: String,
@@ -40,6 +47,11 @@ impl Graph {
         // The first error is the one of packets that are dropped without one.
         let errors = vec![(String::new(), "none".to_owned())];
         Self { host, nodes: BTreeMap::new(), errors, drop_node }
+    }
+
+    /// Names of the nodes under test.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.nodes.values().map(|node| node.name.clone()).collect()
     }
 
     pub(super) fn is_running(&self, name: &str) -> bool {
@@ -110,8 +122,8 @@ impl Graph {
         for &index in &packets {
             self.host.pool.pass(index, &[Owner::Held], Owner::Sent, "the harness");
         }
-        self.deliver(entry, packets, from, &mut waiting, &mut run);
-        self.follow(thread, waiting, run)
+        self.deliver(Batch { thread, node: entry, packets }, from, &mut waiting, &mut run);
+        self.follow(waiting, run)
     }
 
     /// Calls an input node once, and follows what it brings in.
@@ -120,21 +132,16 @@ impl Graph {
         let mut frame = Box::new(Frame::empty());
         let outcome = self.call(thread, index, &mut frame);
         self.collect(thread, index, &mut waiting, &mut run);
-        let run = self.follow(thread, waiting, run)?;
+        let run = self.follow(waiting, run)?;
         if outcome == u32::MAX {
             return Err(Panicked { node: self.host.node_name(index), packets: 0, run });
         }
         Ok(run)
     }
 
-    fn follow(
-        &mut self,
-        thread: usize,
-        mut waiting: VecDeque<(u16, Vec<u32>)>,
-        mut run: Run,
-    ) -> Result<Run, Panicked> {
+    fn follow(&mut self, mut waiting: VecDeque<Batch>, mut run: Run) -> Result<Run, Panicked> {
         let mut panicked: Option<(String, usize)> = None;
-        while let Some((index, packets)) = waiting.pop_front() {
+        while let Some(Batch { thread, node: index, packets }) = waiting.pop_front() {
             for part in packets.chunks(FRAME_SIZE) {
                 let mut frame = self.frame(part);
                 let outcome = self.call(thread, index, &mut frame);
@@ -195,34 +202,28 @@ impl Graph {
     }
 
     /// Takes what a node sent on.
-    fn collect(&self, thread: usize, node: u16, waiting: &mut VecDeque<(u16, Vec<u32>)>, run: &mut Run) {
+    fn collect(&self, thread: usize, node: u16, waiting: &mut VecDeque<Batch>, run: &mut Run) {
         let sent = std::mem::take(&mut *lock(&self.host.outboxes[thread]));
         let from = self.host.node_name(node);
-        let mut groups: Vec<(u16, Vec<u32>)> = Vec::new();
-        for (target, index) in sent {
-            match groups.iter_mut().find(|(known, _)| *known == target) {
-                Some((_, group)) => group.push(index),
-                None => groups.push((target, vec![index])),
+        let mut groups: Vec<Batch> = Vec::new();
+        for Parcel { thread, target, buffer } in sent {
+            match groups.iter_mut().find(|known| (known.thread, known.node) == (thread, target)) {
+                Some(group) => group.packets.push(buffer),
+                None => groups.push(Batch { thread, node: target, packets: vec![buffer] }),
             }
         }
-        for (target, group) in groups {
-            self.deliver(target, group, &from, waiting, run);
+        for group in groups {
+            self.deliver(group, &from, waiting, run);
         }
     }
 
     /// Has packets wait for a node under test, or takes them out.
-    fn deliver(
-        &self,
-        target: u16,
-        packets: Vec<u32>,
-        from: &str,
-        waiting: &mut VecDeque<(u16, Vec<u32>)>,
-        run: &mut Run,
-    ) {
-        if self.nodes.contains_key(&target) {
-            waiting.push_back((target, packets));
+    fn deliver(&self, batch: Batch, from: &str, waiting: &mut VecDeque<Batch>, run: &mut Run) {
+        if self.nodes.contains_key(&batch.node) {
+            waiting.push_back(batch);
             return;
         }
+        let Batch { thread, node: target, packets } = batch;
         for index in packets {
             let packet = Sample::load(&self.host.pool, index);
             self.host.pool.free(index, "the harness");
@@ -231,7 +232,8 @@ impl Graph {
                     self.errors.get(usize::from(packet.header().error)).cloned().unwrap_or_default();
                 run.dropped.push(Dropped { node, reason, packet });
             } else {
-                run.sent.push(Sent { node: self.host.node_name(target), from: from.to_owned(), packet });
+                let node = self.host.node_name(target);
+                run.sent.push(Sent { node, from: from.to_owned(), thread, packet });
             }
         }
     }

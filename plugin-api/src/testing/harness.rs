@@ -11,7 +11,7 @@ use super::host::{Host, LogLine, lock};
 use super::interface::InterfaceSpec;
 use super::memory::BUFFER_STRIDE;
 use super::{image, method};
-use crate::abi::{BufferHeader, LogLevel, Status, Text, WorkerContext, sink_into};
+use crate::abi::{BufferHeader, Counted, LogLevel, Status, Text, WorkerContext, sink_into};
 use crate::instance::Instance;
 use crate::{Control, Failure, InterfaceChange, InterfaceEvent, InterfaceIndex, InterfaceInfo, Node, Worker};
 
@@ -96,8 +96,7 @@ impl Builder {
         for name in &self.missing {
             lock(&host.nodes).declare_missing(name);
         }
-        // SAFETY: hosts are never freed.
-        let instance = Box::leak(Box::new(unsafe { Instance::new(&host.table) }));
+        let instance = host.new_instance();
         let workers = (0..=self.workers).map(|thread| worker_context(host, thread, self.buffers)).collect();
         let mut harness = Harness {
             host,
@@ -355,6 +354,11 @@ impl Harness {
         cells.map(|cell| cell.load(Ordering::Relaxed)).sum()
     }
 
+    /// Packets and bytes that nodes counted of an interface, over all threads.
+    pub fn interface_count(&self, interface: InterfaceIndex, what: Counted) -> (u64, u64) {
+        lock(&self.host.interface_counts).get(&(interface.0, what.0)).copied().unwrap_or_default()
+    }
+
     /// Causes for which the barrier was held, in order.
     pub fn barriers(&self) -> Vec<String> {
         lock(&self.host.barriers).causes.clone()
@@ -568,6 +572,7 @@ impl Drop for Harness {
         self.settle();
         self.drop_tasks();
         self.instance.forget_resources();
+        super::method::forget_services(self.host);
         self.settle();
         self.host.closed.store(true, Ordering::Release);
         let out = self.host.pool.outstanding();

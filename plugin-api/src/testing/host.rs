@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::arc::Arcs;
+use super::file::Files;
 use super::interface::Interfaces;
 use super::memory::Memory;
 use super::method::Methods;
@@ -16,22 +17,45 @@ use super::pool::Pool;
 use super::schedule::Schedule;
 use super::table;
 use crate::abi::{BUFFER_FIELD_BYTES, HostTable, LogLevel, Status};
+use crate::event::Subscriptions;
+use crate::instance::Instance;
 
 /// Virtual time at which a harness starts, in ns.
 pub(super) const START_NS: u64 = 1_000_000_000;
+
+/// A packet on its way to a node.
+#[derive(Clone, Copy)]
+pub(super) struct Parcel {
+    /// The thread that runs the node.
+    pub(super) thread: usize,
+    pub(super) target: u16,
+    pub(super) buffer: u32,
+}
 
 pub(super) struct Host {
     pub(super) table: HostTable,
     pub(super) memory: Memory,
     pub(super) pool: Pool,
-    /// Packets that were sent on, per thread: target and buffer.
-    pub(super) outboxes: Vec<Mutex<Vec<(u16, u32)>>>,
+    /// Packets that were sent on, per thread.
+    pub(super) outboxes: Vec<Mutex<Vec<Parcel>>>,
+    /// When each thread wants to make a pass though nothing comes in, in ns.
+    pub(super) wakes: Vec<Mutex<Option<u64>>>,
+    /// Threads that take no packets from others.
+    pub(super) congested: Vec<AtomicBool>,
     pub(super) nodes: Mutex<Names>,
     pub(super) arcs: Mutex<Arcs>,
     pub(super) interfaces: Mutex<Interfaces>,
     pub(super) methods: Mutex<Methods>,
     pub(super) schedule: Mutex<Schedule>,
+    pub(super) files: Mutex<Files>,
+    pub(super) events: Mutex<Subscriptions<()>>,
     pub(super) counters: Mutex<BTreeMap<String, CounterSet>>,
+    /// Addresses of the instances that were made on it: they stay, as it does, in sight of leak checkers.
+    instances: Mutex<Vec<usize>>,
+    /// Memory that plugins borrow, by name, layout and size.
+    pub(super) kept: Mutex<BTreeMap<(String, u64, usize), usize>>,
+    /// Packets and bytes, by interface and what is counted.
+    pub(super) interface_counts: Mutex<BTreeMap<(u32, u32), (u64, u64)>>,
     pub(super) fields: Mutex<Fields>,
     pub(super) traces: Mutex<Vec<RawTrace>>,
     pub(super) log: Mutex<Vec<LogLine>>,
@@ -39,6 +63,8 @@ pub(super) struct Host {
     pub(super) config: Mutex<String>,
     pub(super) now_ns: AtomicU64,
     pub(super) closed: AtomicBool,
+    /// Whether an instance makes room for another.
+    pub(super) replaces: AtomicBool,
     /// Whether a node runs.
     pub(super) running: AtomicBool,
     pub(super) barriers: Mutex<Barriers>,
@@ -162,10 +188,17 @@ impl Host {
             memory,
             pool,
             outboxes: (0..threads).map(|_| Mutex::default()).collect(),
+            wakes: (0..threads).map(|_| Mutex::default()).collect(),
+            congested: (0..threads).map(|_| AtomicBool::new(false)).collect(),
             nodes: Mutex::default(),
             methods: Mutex::default(),
             schedule: Mutex::default(),
+            files: Mutex::default(),
+            events: Mutex::default(),
             counters: Mutex::default(),
+            instances: Mutex::default(),
+            kept: Mutex::default(),
+            interface_counts: Mutex::default(),
             fields: Mutex::default(),
             traces: Mutex::default(),
             log: Mutex::default(),
@@ -173,15 +206,27 @@ impl Host {
             config: Mutex::new(config),
             now_ns: AtomicU64::new(START_NS),
             closed: AtomicBool::new(false),
+            replaces: AtomicBool::new(false),
             running: AtomicBool::new(false),
             barriers: Mutex::default(),
         }));
         // SAFETY: just boxed, and nobody else knows it yet.
-        unsafe { (*host).table.data = host.cast() };
+        unsafe {
+            (*host).table.data = host.cast();
+            (*host).table.thread_count = threads as u32;
+        }
         // SAFETY: never freed, and written through locks and atomics only from here on.
         let host: &'static Self = unsafe { &*host };
         lock(&HOSTS).push(host);
         host
+    }
+
+    /// An instance of the image under test, for good.
+    pub(super) fn new_instance(&'static self) -> &'static Instance {
+        // SAFETY: hosts are never freed.
+        let instance = Box::leak(Box::new(unsafe { Instance::new(&self.table) }));
+        lock(&self.instances).push(std::ptr::from_ref(instance).expose_provenance());
+        instance
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -205,6 +250,28 @@ impl Host {
         let cells: &'static [AtomicU64] = cells.leak();
         counters.insert(name.to_owned(), CounterSet { cells, stride, length });
         Some((cells.as_ptr() as *mut u64, stride))
+    }
+
+    /// Memory for a plugin to borrow; it stays, as tables that borrow it may.
+    pub(super) fn kept_memory(
+        &self,
+        name: String,
+        layout_number: u64,
+        bytes: usize,
+        align: usize,
+    ) -> *mut u8 {
+        /// An allocator takes all of the memory at once where a larger alignment is asked for.
+        const SMALL_ALIGN: usize = 8;
+        let room = bytes.checked_add(align).filter(|_| bytes > 0 && align.is_power_of_two());
+        let layout = room.and_then(|room| std::alloc::Layout::from_size_align(room, SMALL_ALIGN).ok());
+        let Some(layout) = layout.filter(|_| !self.is_closed()) else { return std::ptr::null_mut() };
+        let mut kept = lock(&self.kept);
+        let make = || {
+            // SAFETY: the layout has a size.
+            let start = unsafe { std::alloc::alloc_zeroed(layout) };
+            if start.is_null() { 0 } else { start.expose_provenance().next_multiple_of(align) }
+        };
+        std::ptr::with_exposed_provenance_mut(*kept.entry((name, layout_number, bytes)).or_insert_with(make))
     }
 
     pub(super) fn node_name(&self, index: u16) -> String {

@@ -5,7 +5,7 @@ use super::order::{Item, order};
 use crate::Failure;
 use crate::abi::{
     CommandRegistration, ConfigRegistration, EventRegistration, InitRegistration, NodeRegistration, Slice,
-    Text,
+    StateRegistration, Text,
 };
 use crate::registration::registrations;
 
@@ -69,6 +69,11 @@ pub(super) fn features() -> Vec<(&'static str, Feature)> {
 /// The exit functions, by name.
 pub(super) fn exits() -> Vec<crate::abi::ExitRegistration> {
     elements(&registrations().exits)
+}
+
+/// What is handed over in an upgrade.
+pub(super) fn states() -> Vec<StateRegistration> {
+    elements(&registrations().states)
 }
 
 /// The functions that hear of events.

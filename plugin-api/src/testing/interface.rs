@@ -10,6 +10,7 @@ use crate::{Failure, InterfaceIndex, InterfaceInfo};
 #[derive(Clone, Debug)]
 pub struct InterfaceSpec {
     pub(super) name: String,
+    driver: String,
     admin_up: bool,
     link_up: bool,
     mac: Option<MacAddress>,
@@ -27,6 +28,7 @@ impl InterfaceSpec {
         let [.., high, low] = index.0.to_be_bytes();
         Self {
             name: name.to_owned(),
+            driver: "harness".to_owned(),
             admin_up: true,
             link_up: true,
             mac: Some(MacAddress([0x02, 0, 0, 0, high, low])),
@@ -101,6 +103,13 @@ impl InterfaceSpec {
         self
     }
 
+    /// Names its driver (by default `harness`).
+    #[must_use]
+    pub fn driver(mut self, driver: &str) -> Self {
+        self.driver = driver.to_owned();
+        self
+    }
+
     /// Names the node that sends for it (by default a sink `NAME-tx`).
     #[must_use]
     pub fn tx_node(mut self, node: &str) -> Self {
@@ -134,12 +143,14 @@ impl InterfaceSpec {
         InterfaceInfo {
             index,
             name: self.name.clone(),
-            driver: "harness".to_owned(),
+            driver: self.driver.clone(),
             admin_up: self.admin_up,
             link_up: self.link_up,
             mac: self.mac,
             mtu: self.mtu,
             fault: None,
+            tx_checksum: self.flags & InterfaceFlags::TX_CHECKSUM != 0,
+            tx_gso: self.flags & InterfaceFlags::TX_GSO != 0,
         }
     }
 }
@@ -203,6 +214,27 @@ impl Interfaces {
         }
         self.specs[place] = Some(spec);
         Ok(())
+    }
+
+    /// Changes bits of [`InterfaceFlags`] of an interface that is there.
+    pub(super) fn change_flags(&mut self, index: InterfaceIndex, set: u32, clear: u32) {
+        let Some(Some(spec)) = self.specs.get_mut(index.0 as usize) else { return };
+        spec.flags = spec.flags & !clear | set;
+        let row = self.row(index);
+        row.flags.fetch_and(!clear, Ordering::Relaxed);
+        row.flags.fetch_or(set, Ordering::Relaxed);
+    }
+
+    /// Sets the routing tables of an interface; `false` if there is none.
+    pub(super) fn set_fibs(&mut self, index: InterfaceIndex, ip4: u32, ip6: u32) -> bool {
+        let Some(spec) = self.specs.get_mut(index.0 as usize).and_then(Option::as_mut) else {
+            return false;
+        };
+        (spec.ip4_fib, spec.ip6_fib) = (ip4, ip6);
+        let row = self.row(index);
+        row.ip4_fib.store(ip4, Ordering::Relaxed);
+        row.ip6_fib.store(ip6, Ordering::Relaxed);
+        true
     }
 
     /// Takes the interface out of its row.

@@ -44,6 +44,7 @@
 
 mod arc;
 mod execute;
+mod file;
 mod graph;
 mod harness;
 mod host;
@@ -60,6 +61,7 @@ mod schedule;
 #[cfg(feature = "proptest")]
 pub mod strategy;
 mod table;
+mod upgrade;
 
 pub use execute::{Answer, Received};
 pub use harness::{Builder, Harness};

@@ -48,6 +48,8 @@ pub struct Sent {
     pub node: String,
     /// The node that it came from.
     pub from: String,
+    /// The thread on which it was to go on.
+    pub thread: usize,
     /// The packet, as the sender left it.
     pub packet: Sample,
 }

@@ -138,6 +138,14 @@ impl Sample {
         self
     }
 
+    /// Notes that the network header begins `offset` bytes behind the packet's start: of a packet that leaves, whose link-layer
+    /// header is in front.
+    #[must_use]
+    pub fn with_l3_at(mut self, offset: usize) -> Self {
+        self.header.l3_offset = self.header.current_data + offset as i16;
+        self
+    }
+
     /// Lays the packet out in buffers of these many bytes; what is left over goes into one more. Otherwise each buffer
     /// is filled.
     #[must_use]

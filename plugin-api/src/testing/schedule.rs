@@ -64,7 +64,10 @@ impl Schedule {
 
     /// The tasks that are ready, which they are not any more then.
     pub(super) fn take_ready(&mut self) -> BTreeSet<u64> {
-        std::mem::take(&mut self.ready)
+        let ready = std::mem::take(&mut self.ready);
+        // A poll has the times forgotten that the task asked for.
+        self.timers.retain(|(_, task)| !ready.contains(task));
+        ready
     }
 
     pub(super) fn take_calls(&mut self) -> VecDeque<Call> {

@@ -3,18 +3,19 @@
 use std::ffi::c_void;
 use std::sync::atomic::Ordering;
 
-use super::host::{Host, LogLine, RawTrace, Reply, lock};
+use super::host::{Host, LogLine, Parcel, RawTrace, Reply, lock};
 use super::pool::Owner;
 use super::schedule::Call;
 use crate::abi::{
-    CounterMemory, Frame, HostTable, LogLevel, NodeContext, Sink, Status, TaskTable, Text, WorkerContext,
+    Counted, CounterMemory, FileRequest, Frame, HostTable, LogLevel, NodeContext, Sink, Status, TaskTable,
+    Text, WorkerContext,
 };
 
 /// The table, whose `data` is still to be set.
 pub(super) fn functions() -> HostTable {
     HostTable {
         size: size_of::<HostTable>() as u32,
-        reserved: 0,
+        thread_count: 1,
         data: std::ptr::null_mut(),
         enqueue,
         enqueue_frame,
@@ -38,6 +39,12 @@ pub(super) fn functions() -> HostTable {
         field,
         arc,
         node,
+        handoff,
+        wake_thread_at,
+        count,
+        watch_file,
+        unwatch_file,
+        memory,
     }
 }
 
@@ -66,23 +73,42 @@ unsafe fn text(text: Text) -> String {
 /// `node` is a context of a harness that is still there; `count` indices and targets are readable.
 unsafe fn send(node: *mut NodeContext, indices: *const u32, targets: impl Fn(usize) -> u16, count: usize) {
     // SAFETY: as the caller vouches.
+    let own = unsafe { (*(*node).worker).thread_index as usize };
+    for position in 0..count {
+        // SAFETY: below `count`, as the caller vouches.
+        unsafe { send_one(node, *indices.add(position), own, targets(position)) };
+    }
+}
+
+/// # Safety
+/// `node` is a context of a harness that is still there.
+unsafe fn send_one(node: *mut NodeContext, index: u32, to: usize, target: u16) {
+    // SAFETY: as the caller vouches.
     let (host, sender, thread) = unsafe {
         let worker = (*node).worker;
         (host_of(worker), (*node).node as u16, (*worker).thread_index as usize)
     };
     let name = host.node_name(sender);
     let Some(outbox) = host.outboxes.get(thread) else { return };
-    for position in 0..count {
-        // SAFETY: below `count`, as the caller vouches.
-        let (index, target) = (unsafe { *indices.add(position) }, targets(position));
-        if !host.pool.pass(index, &[Owner::Frame, Owner::Held], Owner::Sent, &name) {
-            continue;
-        }
-        if lock(&host.nodes).name(target).is_none() {
-            host.pool.complain(format!("{name} sent packet {index} to node {target}, which does not exist"));
-        }
-        lock(outbox).push((target, index));
+    if !host.pool.pass(index, &[Owner::Frame, Owner::Held], Owner::Sent, &name) {
+        return;
     }
+    if lock(&host.nodes).name(target).is_none() {
+        host.pool.complain(format!("{name} sent packet {index} to node {target}, which does not exist"));
+    }
+    lock(outbox).push(Parcel { thread: to, target, buffer: index });
+}
+
+unsafe extern "C" fn handoff(node: *mut NodeContext, buffer: u32, thread: u32, target: u16) -> u32 {
+    // SAFETY: the SDK hands over the context of the node that runs.
+    let host = unsafe { host_of((*node).worker) };
+    let takes =
+        host.congested.get(thread as usize).is_some_and(|congested| !congested.load(Ordering::Acquire));
+    if takes {
+        // SAFETY: as above.
+        unsafe { send_one(node, buffer, thread as usize, target) };
+    }
+    u32::from(takes)
 }
 
 unsafe extern "C" fn enqueue(node: *mut NodeContext, indices: *const u32, nodes: *const u16, count: u32) {
@@ -95,6 +121,15 @@ unsafe extern "C" fn enqueue_frame(node: *mut NodeContext, frame: *mut Frame, ta
     let (indices, count) = unsafe { (&raw const (*frame).indices, (*frame).count) };
     // SAFETY: as above; `count` indices of the frame are in use.
     unsafe { send(node, indices.cast(), |_| target, count as usize) };
+}
+
+unsafe extern "C" fn wake_thread_at(worker: *mut WorkerContext, at_ns: u64) {
+    // SAFETY: the SDK hands over the calling thread's context.
+    let (host, thread) = unsafe { (host_of(worker), (*worker).thread_index as usize) };
+    if let Some(wake) = host.wakes.get(thread) {
+        let mut wake = lock(wake);
+        *wake = Some(wake.map_or(at_ns, |earlier| earlier.min(at_ns)));
+    }
 }
 
 unsafe extern "C" fn buffers_allocate(worker: *mut WorkerContext, indices: *mut u32, count: u32) -> u32 {
@@ -263,4 +298,53 @@ unsafe extern "C" fn node(data: *mut c_void, name: Text) -> u32 {
     // SAFETY: the SDK hands over the table's `data`, and a name that lives until the call returns.
     let (host, name) = unsafe { (host(data), text(name)) };
     lock(&host.nodes).find(&name).map_or(u32::MAX, u32::from)
+}
+
+unsafe extern "C" fn watch_file(data: *mut c_void, request: *const FileRequest, error: Sink) -> u64 {
+    // SAFETY: the SDK hands over the table's `data`, and a request that lives until the call returns.
+    let (host, request) = unsafe { (host(data), *request) };
+    let refusal = if request.thread as usize >= host.outboxes.len() {
+        Some(format!("there is no thread {}", request.thread))
+    } else {
+        match lock(&host.files).add(request) {
+            Ok(number) => return number,
+            Err(refusal) => Some(refusal.to_string()),
+        }
+    };
+    // SAFETY: the call is still being served.
+    unsafe { error.write(&refusal.unwrap_or_default()) };
+    0
+}
+
+unsafe extern "C" fn unwatch_file(data: *mut c_void, watch: u64) {
+    // SAFETY: the SDK hands over the table's `data`.
+    let gone = lock(&unsafe { host(data) }.files).remove(watch);
+    drop(gone);
+}
+
+unsafe extern "C" fn memory(
+    data: *mut c_void,
+    name: Text,
+    layout: u64,
+    bytes: usize,
+    align: usize,
+) -> *mut u8 {
+    // SAFETY: the SDK hands over the table's `data`, and a name that lives until the call returns.
+    let (host, name) = unsafe { (host(data), text(name)) };
+    host.kept_memory(name, layout, bytes, align)
+}
+
+unsafe extern "C" fn count(
+    worker: *mut WorkerContext,
+    interface: u32,
+    what: Counted,
+    packets: u64,
+    bytes: u64,
+) {
+    // SAFETY: the SDK hands over the calling thread's context.
+    let host = unsafe { host_of(worker) };
+    let mut counts = lock(&host.interface_counts);
+    let entry = counts.entry((interface, what.0)).or_default();
+    entry.0 += packets;
+    entry.1 += bytes;
 }

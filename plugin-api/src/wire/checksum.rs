@@ -2,7 +2,7 @@
 //!
 //! All `u16` checksums here are in host order, as the header types' accessors take and give them.
 
-use zerocopy::transmute;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::{Ip4Address, Ip6Address, IpProtocol};
 
@@ -160,14 +160,15 @@ impl Sum {
 
 /// The difference between two contents of a checksummed range, kept to be applied to many packets: a NAT
 /// session's.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable)]
+#[repr(transparent)]
 pub struct Delta(u16);
 
 impl Delta {
-    /// What changes when the words of `old` become those of `new`.
+    /// What changes when the words of `old` become those of `new`; either may have an odd number of bytes.
     #[inline]
-    pub fn between(old: Sum, new: Sum) -> Self {
-        Self(new.subtract_sum(old).partial())
+    pub const fn between(old: Sum, new: Sum) -> Self {
+        Self(u16::from_be(fold(fold(new.words) as u64 + !fold(old.words) as u64)))
     }
 
     /// Both differences in one.
@@ -177,10 +178,24 @@ impl Delta {
         Self(fold(self.0 as u64 + other.0 as u64))
     }
 
+    /// The difference the other way round: what undoes the change.
+    #[inline]
+    #[must_use]
+    pub const fn reversed(self) -> Self {
+        Self(!self.0)
+    }
+
     /// The checksum after the change (RFC 1624 equation 3).
     #[inline]
     pub const fn apply(self, checksum: u16) -> u16 {
         !fold(!checksum as u64 + self.0 as u64)
+    }
+
+    /// The sum after the change: of a checksum that a device is to finish, whose field holds the pseudo header's sum
+    /// (virtio-net NEEDS_CSUM).
+    #[inline]
+    pub const fn apply_to_partial(self, partial: u16) -> u16 {
+        fold(partial as u64 + self.0 as u64)
     }
 }
 
@@ -255,11 +270,12 @@ const fn fold(sum: u64) -> u16 {
 
 #[inline]
 fn sum_20(header: &[u8; 20]) -> u16 {
-    let [a, b, c, d, e]: [[u8; 4]; 5] = transmute!(*header);
-    let long = |[a, b, c, d]: [u8; 4], [e, f, g, h]: [u8; 4]| u64::from_ne_bytes([a, b, c, d, e, f, g, h]);
-    let (sum, first) = long(a, b).overflowing_add(long(c, d));
-    let (sum, second) = sum.overflowing_add(u32::from_ne_bytes(e) as u64 + first as u64);
-    fold(sum + second as u64)
+    // Each word is loaded as one.
+    let long = |at: usize| header[at..].first_chunk().map_or(0, |word| u64::from_ne_bytes(*word));
+    let last = header.last_chunk().map_or(0, |word| u32::from_ne_bytes(*word));
+    let (sum, first) = long(0).overflowing_add(long(8));
+    let (sum, second) = sum.overflowing_add(u64::from(last) + u64::from(first));
+    fold(sum + u64::from(second))
 }
 
 #[inline]
@@ -339,6 +355,14 @@ mod tests {
     }
 
     #[test]
+    fn differences_are_those_of_whole_ranges_of_any_length() {
+        let (old, new) = ([1, 2, 3, 4, 5], [9, 8, 7]);
+        let delta = Delta::between(Sum::new().add_bytes(&old), Sum::new().add_bytes(&new));
+        assert_eq!(delta.apply(checksum(&old)), checksum(&new));
+        assert_eq!(delta.reversed().apply(checksum(&new)), checksum(&old));
+    }
+
+    #[test]
     fn ttl_decrement_is_the_general_update_for_every_checksum() {
         // 0xffff never stands in a header that is not all zero.
         for checksum in 0..0xffffu16 {
@@ -390,6 +414,8 @@ mod tests {
             prop_assert_eq!(update_bytes(before, &old, &new), reference(&bytes));
             let delta = Delta::between(Sum::new().add_bytes(&old), Sum::new().add_bytes(&new));
             prop_assert_eq!(delta.apply(before), reference(&bytes));
+            prop_assert_eq!(delta.apply_to_partial(!before), !reference(&bytes));
+            prop_assert_eq!(delta.reversed().apply(reference(&bytes)), before);
         }
 
         #[test]

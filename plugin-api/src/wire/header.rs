@@ -10,6 +10,18 @@ macro_rules! wire_header {
             /// Bytes on the wire.
             pub const LENGTH: usize = $length;
 
+            /// The header that these bytes are.
+            #[inline(always)]
+            pub fn of(bytes: &[u8; $length]) -> &Self {
+                zerocopy::transmute_ref!(bytes)
+            }
+
+            /// As `of`, to be changed in place.
+            #[inline(always)]
+            pub fn of_mut(bytes: &mut [u8; $length]) -> &mut Self {
+                zerocopy::transmute_mut!(bytes)
+            }
+
             /// The header at the front of `bytes` and what follows it; `None` when there are too few bytes.
             #[inline]
             pub fn parse(bytes: &[u8]) -> Option<(&Self, &[u8])> {

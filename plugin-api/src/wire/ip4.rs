@@ -1,10 +1,13 @@
 //! The IPv4 header (RFC 791).
 
 use zerocopy::byteorder::network_endian::U16;
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, transmute_ref};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, transmute_mut, transmute_ref};
 
 use super::checksum::{self, Sum};
 use super::{HeaderOptions, Ip4Address, IpProtocol};
+
+/// Where the TTL stands, and behind it the protocol and the checksum.
+const TTL_OFFSET: usize = 8;
 
 reasons! {
     /// Why bytes are not an IPv4 packet (RFC 1812 §5.2.2).
@@ -104,6 +107,18 @@ impl Ip4Header {
             None => Ok(header),
             Some(reason) => Err(reason),
         }
+    }
+
+    /// Whether the header is one of version 4 without options, by its first byte.
+    #[inline(always)]
+    pub const fn has_no_options(&self) -> bool {
+        self.version_length == 0x45
+    }
+
+    /// Whether the header is one of version 4 without options whose checksum is right; of its lengths it says nothing.
+    #[inline(always)]
+    pub fn is_plain(&self) -> bool {
+        self.has_no_options() && self.is_checksum_valid_20()
     }
 
     #[cold]
@@ -274,8 +289,15 @@ impl Ip4Header {
         if self.ttl <= 1 {
             return false;
         }
-        self.ttl -= 1;
-        self.checksum = U16::new(checksum::after_ttl_decrement(self.checksum.get()));
+        // TTL, protocol and checksum as one little-endian word. The first byte goes down by one; the checksum's first byte goes
+        // up by one, with the carry around: one's complement sums are the same in either byte order.
+        let header: &mut [u8; Self::LENGTH] = transmute_mut!(self);
+        // TTL, protocol and checksum are there, whatever the compiler knows.
+        if let Some(bytes) = header[TTL_OFFSET..].first_chunk_mut() {
+            let word = u32::from_le_bytes(*bytes);
+            let around = u32::from(word >= 0xfffe_0000) << 16;
+            *bytes = word.wrapping_add(0xffff).wrapping_add(around).to_le_bytes();
+        }
         true
     }
 

@@ -88,6 +88,8 @@ impl Ip6FragmentHeader {
 pub struct Ip6Fragment {
     /// Where the fragment header stands, from the IPv6 header on.
     pub header_at: usize,
+    /// Where the next-header byte stands that names the fragment header.
+    pub named_at: usize,
     /// Where this fragment belongs, in bytes: a multiple of 8.
     pub offset: u16,
     /// Whether it is not the last.
@@ -147,7 +149,22 @@ impl Ip6Upper {
         };
         let protocol = header.next_header();
         let upper = Self { protocol, offset: Ip6Header::LENGTH, named_at: 6, fragment: None, routing: None };
-        if protocol.is_extension() { upper.walk(packet) } else { Ok(upper) }
+        if protocol.is_extension() { upper.walk(packet, IpProtocol::is_extension) } else { Ok(upper) }
+    }
+
+    /// As [`Ip6Upper::find`], as the packet's destination reads it: authentication, mobility, HIP and Shim6 headers are
+    /// protocols of their own there, which it knows or does not (RFC 8200 §4).
+    ///
+    /// # Errors
+    /// As [`Ip6Upper::find`].
+    #[inline]
+    pub fn find_as_destination(packet: &[u8]) -> Result<Self, ExtensionMalformed> {
+        let Some((header, _)) = Ip6Header::parse(packet) else {
+            return Err(ExtensionMalformed::Truncated);
+        };
+        let protocol = header.next_header();
+        let upper = Self { protocol, offset: Ip6Header::LENGTH, named_at: 6, fragment: None, routing: None };
+        if is_read_by_all(protocol) { upper.walk(packet, is_read_by_all) } else { Ok(upper) }
     }
 
     /// Whether the upper header is not in this packet: a fragment other than the first.
@@ -163,7 +180,7 @@ impl Ip6Upper {
     }
 
     #[cold]
-    fn walk(mut self, packet: &[u8]) -> Result<Self, ExtensionMalformed> {
+    fn walk(mut self, packet: &[u8], steps_over: fn(IpProtocol) -> bool) -> Result<Self, ExtensionMalformed> {
         for _ in 0..MAX_EXTENSION_HEADERS {
             let at = self.offset;
             let header = packet.get(at..).unwrap_or_default();
@@ -187,7 +204,7 @@ impl Ip6Upper {
                 IpProtocol::FRAGMENT if self.fragment.is_some() => {
                     return Err(ExtensionMalformed::SecondFragment);
                 }
-                IpProtocol::FRAGMENT => self.fragment = read_fragment(header, at),
+                IpProtocol::FRAGMENT => self.fragment = read_fragment(header, at, self.named_at),
                 IpProtocol::ROUTING => {
                     self.routing = Some(Ip6Routing { header_at: at, kind: third, segments_left: fourth });
                 }
@@ -199,7 +216,7 @@ impl Ip6Upper {
             if self.offset - Ip6Header::LENGTH > MAX_EXTENSION_BYTES {
                 return Err(ExtensionMalformed::TooLong);
             }
-            if self.is_later_fragment() || !self.protocol.is_extension() {
+            if self.is_later_fragment() || !steps_over(self.protocol) {
                 return Ok(self);
             }
         }
@@ -207,10 +224,19 @@ impl Ip6Upper {
     }
 }
 
-fn read_fragment(bytes: &[u8], header_at: usize) -> Option<Ip6Fragment> {
+/// The extension headers that every node knows (RFC 8200 §4), of those that raddle steps over.
+fn is_read_by_all(protocol: IpProtocol) -> bool {
+    matches!(
+        protocol,
+        IpProtocol::HOP_BY_HOP | IpProtocol::ROUTING | IpProtocol::FRAGMENT | IpProtocol::DESTINATION_OPTIONS
+    )
+}
+
+fn read_fragment(bytes: &[u8], header_at: usize, named_at: usize) -> Option<Ip6Fragment> {
     let (header, _) = Ip6FragmentHeader::parse(bytes)?;
     Some(Ip6Fragment {
         header_at,
+        named_at,
         offset: header.offset(),
         more_fragments: header.more_fragments(),
         identification: header.identification(),
@@ -258,8 +284,19 @@ mod tests {
         assert_eq!((upper.protocol, upper.offset, upper.named_at), (IpProtocol::TCP, 96, 72));
         let fragment = upper.fragment.unwrap();
         assert!(fragment.is_atomic() && !upper.is_fragment() && !upper.is_later_fragment());
-        assert_eq!((fragment.header_at, fragment.identification), (64, 0xdead_beef));
+        assert_eq!((fragment.header_at, fragment.named_at), (64, 56));
+        assert_eq!(fragment.identification, 0xdead_beef);
         assert_eq!(upper.routing, Some(Ip6Routing { header_at: 56, kind: 4, segments_left: 1 }));
+    }
+
+    #[test]
+    fn a_destination_stops_at_what_it_may_not_know() {
+        let upper = Ip6Upper::find_as_destination(&long_chain()).unwrap();
+        assert_eq!((upper.protocol, upper.offset, upper.named_at), (IpProtocol::AH, 72, 64));
+        let mobility = packet(IpProtocol::MOBILITY, &[59, 0, 0, 0, 0, 0, 0, 0]);
+        let upper = Ip6Upper::find_as_destination(&mobility).unwrap();
+        assert_eq!((upper.protocol, upper.offset, upper.named_at), (IpProtocol::MOBILITY, 40, 6));
+        assert_eq!(Ip6Upper::find(&mobility).unwrap().protocol, IpProtocol::NO_NEXT);
     }
 
     #[test]

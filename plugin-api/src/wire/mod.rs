@@ -34,6 +34,7 @@ mod ip6_extension;
 mod nd;
 mod nd_build;
 mod nd_option;
+mod nd_router;
 mod options;
 mod prefix;
 mod protocol;
@@ -53,8 +54,11 @@ pub use ip6_extension::{
     MAX_EXTENSION_HEADERS,
 };
 pub use nd::{NdMalformed, NdMessage, NeighborFlags, RouterFlags};
-pub use nd_build::{RouterAdvertisement, write_neighbor_advertisement, write_neighbor_solicitation};
+pub use nd_build::{
+    RouterAdvertisement, write_duplicate_detection, write_neighbor_advertisement, write_neighbor_solicitation,
+};
 pub use nd_option::{NdOption, NdOptions, NdPrefix};
+pub use nd_router::{NdDnsServers, NdPref64, NdRoute, NdSearchList, RouterPreference, write_domain_name};
 pub use options::{HeaderOption, HeaderOptions, Ip6Options, OptionMalformed};
 pub use prefix::{InterfaceAddress, Ip4Prefix, Ip6Prefix, IpPrefix, PrefixError};
 pub use protocol::IpProtocol;

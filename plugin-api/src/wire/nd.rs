@@ -1,6 +1,6 @@
 //! Neighbour discovery messages as received (RFC 4861), with every check that the RFC asks of a receiver.
 
-use super::{Icmp6Header, Icmp6Kind, Ip6Address, Ip6Header, NdOptions};
+use super::{Icmp6Header, Icmp6Kind, Ip6Address, Ip6Header, NdOptions, RouterPreference};
 
 reasons! {
     /// Why a neighbour discovery message is silently dropped.
@@ -114,15 +114,22 @@ pub struct RouterFlags {
     pub managed: bool,
     /// Other configuration comes from DHCPv6.
     pub other: bool,
+    /// How much the router is preferred as a default router (RFC 4191 §2.2).
+    pub preference: RouterPreference,
 }
 
 impl RouterFlags {
     pub(super) const fn from_bits(bits: u8) -> Self {
-        Self { managed: bits & 0x80 != 0, other: bits & 0x40 != 0 }
+        // RFC 4191 §2.2: the reserved value counts as medium.
+        let preference = match RouterPreference::from_bits(bits >> 3) {
+            Some(preference) => preference,
+            None => RouterPreference::Medium,
+        };
+        Self { managed: bits & 0x80 != 0, other: bits & 0x40 != 0, preference }
     }
 
     pub(super) const fn to_bits(self) -> u8 {
-        (self.managed as u8) << 7 | (self.other as u8) << 6
+        (self.managed as u8) << 7 | (self.other as u8) << 6 | self.preference.to_bits() << 3
     }
 }
 

@@ -5,9 +5,11 @@
 use zerocopy::IntoBytes;
 
 use super::checksum::Sum;
-use super::nd_option::{MTU, SOURCE_LINK_LAYER, TARGET_LINK_LAYER};
+use super::nd_option::{MTU, NONCE, SOURCE_LINK_LAYER, TARGET_LINK_LAYER};
+use super::nd_router::{DNSSL, RDNSS, write_domain_name};
 use super::{
-    Icmp6Header, Icmp6Kind, Ip6Address, IpProtocol, MacAddress, NdPrefix, NeighborFlags, RouterFlags,
+    Icmp6Header, Icmp6Kind, Ip6Address, IpProtocol, MacAddress, NdPref64, NdPrefix, NdRoute, NeighborFlags,
+    RouterFlags,
 };
 
 /// Writes a neighbour solicitation to the front of `out`: who has `target`? `mac` is the sender's, left out
@@ -23,6 +25,18 @@ pub fn write_neighbor_solicitation(
     let mut message = Message::new(out)?;
     message.put(&target.0)?;
     message.put_link_layer(SOURCE_LINK_LAYER, mac)?;
+    message.finish(source, destination, Icmp6Kind::NEIGHBOR_SOLICITATION, 0)
+}
+
+/// Writes the solicitation by which duplicates of `target` are looked for, from `::` to its solicited-node group, to the front of
+/// `out` (RFC 4862 §5.4.2, RFC 7527 §4.1). By the nonce the sender knows it again. Gives the message's length, or `None`
+/// when it does not fit.
+pub fn write_duplicate_detection(out: &mut [u8], target: Ip6Address, nonce: [u8; 6]) -> Option<usize> {
+    let mut message = Message::new(out)?;
+    message.put(&target.0)?;
+    message.put(&[NONCE, 1])?;
+    message.put(&nonce)?;
+    let (source, destination) = (Ip6Address::UNSPECIFIED, target.solicited_node());
     message.finish(source, destination, Icmp6Kind::NEIGHBOR_SOLICITATION, 0)
 }
 
@@ -61,6 +75,15 @@ pub struct RouterAdvertisement<'a> {
     pub mtu: Option<u32>,
     /// The link's prefixes.
     pub prefixes: &'a [NdPrefix],
+    /// Routes by us (RFC 4191).
+    pub routes: &'a [NdRoute],
+    /// DNS servers, with their lifetime in seconds (RFC 8106).
+    pub dns_servers: (&'a [Ip6Address], u32),
+    /// Domains in which short names are looked for, with their lifetime in seconds (RFC 8106). Those that are no names are left
+    /// out.
+    pub search_list: (&'a [String], u32),
+    /// Prefixes of translators (RFC 8781).
+    pub pref64: &'a [NdPref64],
 }
 
 impl RouterAdvertisement<'_> {
@@ -76,6 +99,30 @@ impl RouterAdvertisement<'_> {
             message.put(&mtu.to_be_bytes())?;
         }
         message.put(self.prefixes.as_bytes())?;
+        for route in self.routes {
+            let (bytes, length) = route.write();
+            message.put(&bytes[..length])?;
+        }
+        let (servers, seconds) = self.dns_servers;
+        if !servers.is_empty() {
+            let units = u8::try_from(1 + 2 * servers.len()).ok()?;
+            message.put(&[RDNSS, units, 0, 0])?;
+            message.put(&seconds.to_be_bytes())?;
+            servers.iter().try_for_each(|server| message.put(&server.0))?;
+        }
+        let (names, seconds) = self.search_list;
+        let mut list = Vec::new();
+        names.iter().for_each(|name| {
+            write_domain_name(name, &mut list);
+        });
+        if !list.is_empty() {
+            list.resize(list.len().next_multiple_of(8), 0);
+            let units = u8::try_from(1 + list.len() / 8).ok()?;
+            message.put(&[DNSSL, units, 0, 0])?;
+            message.put(&seconds.to_be_bytes())?;
+            message.put(&list)?;
+        }
+        self.pref64.iter().try_for_each(|prefix| message.put(&prefix.write()))?;
         let [lifetime_high, lifetime_low] = self.lifetime_seconds.to_be_bytes();
         let rest = u32::from_be_bytes([self.hop_limit, self.flags.to_bits(), lifetime_high, lifetime_low]);
         message.finish(source, destination, Icmp6Kind::ROUTER_ADVERTISEMENT, rest)
@@ -127,7 +174,7 @@ mod tests {
     use smoltcp::wire as oracle;
 
     use super::*;
-    use crate::wire::{Ip6Header, NdMessage, NdOption};
+    use crate::wire::{Ip6Header, NdMessage, NdOption, RouterPreference};
 
     const MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
     const SOURCE: Ip6Address = Ip6Address::link_local_from_mac(MAC);
@@ -190,13 +237,14 @@ mod tests {
         let prefix = NdPrefix::new("2001:db8::/64".parse().unwrap(), true, true, 3600, 1800);
         let advertisement = RouterAdvertisement {
             hop_limit: 64,
-            flags: RouterFlags { managed: false, other: true },
+            flags: RouterFlags { managed: false, other: true, ..RouterFlags::default() },
             lifetime_seconds: 1800,
             reachable_ms: 30_000,
             retransmit_ms: 1000,
             mac: Some(MAC),
             mtu: Some(1500),
             prefixes: &[prefix],
+            ..RouterAdvertisement::default()
         };
         let mut out = [0; 100];
         let to = Ip6Address::ALL_NODES;
@@ -225,7 +273,7 @@ mod tests {
             message,
             NdMessage::RouterAdvertisement {
                 hop_limit: 64,
-                flags: RouterFlags { managed: false, other: true },
+                flags: RouterFlags { managed: false, other: true, .. },
                 lifetime_seconds: 1800,
                 reachable_ms: 30_000,
                 retransmit_ms: 1000,
@@ -235,6 +283,61 @@ mod tests {
         let options: Vec<_> = message.options().clone().map(Result::unwrap).collect();
         let expected = [NdOption::SourceLinkLayer(MAC), NdOption::Mtu(1500), NdOption::Prefix(&prefix)];
         assert_eq!(options, expected);
+    }
+
+    // RFC 4191 §2, RFC 8106 §5, RFC 8781 §4
+    #[test]
+    fn all_that_routers_tell_reads_back() {
+        let route = NdRoute {
+            prefix: "2001:db8:9::/48".parse().unwrap(),
+            preference: RouterPreference::Low,
+            lifetime_seconds: 600,
+        };
+        let pref64 = NdPref64::new("64:ff9b::/96".parse().unwrap(), 1800).unwrap();
+        let names = ["example.org".to_owned(), "lan".to_owned()];
+        let advertisement = RouterAdvertisement {
+            flags: RouterFlags { preference: RouterPreference::High, ..RouterFlags::default() },
+            routes: &[route],
+            dns_servers: (&[SOURCE, TARGET], 1200),
+            search_list: (&names, 1300),
+            pref64: &[pref64],
+            ..RouterAdvertisement::default()
+        };
+        let mut out = [0; 200];
+        let to = Ip6Address::ALL_NODES;
+        let length = advertisement.write_to(&mut out, SOURCE, to).unwrap();
+        assert_eq!(length % 8, 0);
+        let message = NdMessage::parse(&header(to), &out[..length]).unwrap();
+        let NdMessage::RouterAdvertisement { flags, options, .. } = message else {
+            panic!("another message")
+        };
+        assert_eq!(flags.preference, RouterPreference::High);
+        let options: Vec<_> = options.map(Result::unwrap).collect();
+        let [NdOption::Route(read), NdOption::DnsServers(servers), NdOption::SearchList(list), last] =
+            options[..]
+        else {
+            panic!("other options: {options:?}");
+        };
+        assert_eq!((read, last), (route, NdOption::Pref64(pref64)));
+        assert_eq!(servers.addresses().collect::<Vec<_>>(), [SOURCE, TARGET]);
+        assert_eq!(list.names().collect::<Vec<_>>(), names);
+        assert_eq!((servers.lifetime_seconds, list.lifetime_seconds), (1200, 1300));
+        for short in 0..length {
+            assert_eq!(advertisement.write_to(&mut out[..short], SOURCE, to), None);
+        }
+    }
+
+    // RFC 4862 §5.4.2, RFC 7527 §4.1
+    #[test]
+    fn detection_of_duplicates_asks_anonymously_with_a_nonce() {
+        let mut out = [0; 64];
+        let length = write_duplicate_detection(&mut out, TARGET, [1, 2, 3, 4, 5, 6]).unwrap();
+        let mut ip =
+            Ip6Header::new(IpProtocol::ICMP6, Ip6Address::UNSPECIFIED, TARGET.solicited_node(), 0).unwrap();
+        ip.set_hop_limit(255);
+        let message = NdMessage::parse(&ip, &out[..length]).unwrap();
+        assert_eq!(message.options().nonce(), Some(&[1, 2, 3, 4, 5, 6][..]));
+        assert!(message.options().source_link_layer().is_none());
     }
 
     #[test]

@@ -3,13 +3,15 @@
 use zerocopy::byteorder::network_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::{Ip6Address, MacAddress, NdMalformed};
+use super::nd_router::{DNSSL, PREF64, RDNSS, ROUTE_INFORMATION};
+use super::{Ip6Address, MacAddress, NdDnsServers, NdMalformed, NdPref64, NdRoute, NdSearchList};
 
 pub(super) const SOURCE_LINK_LAYER: u8 = 1;
 pub(super) const TARGET_LINK_LAYER: u8 = 2;
 pub(super) const PREFIX_INFORMATION: u8 = 3;
 pub(super) const REDIRECTED_HEADER: u8 = 4;
 pub(super) const MTU: u8 = 5;
+pub(super) const NONCE: u8 = 14;
 
 /// An option that raddle understands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,6 +26,16 @@ pub enum NdOption<'a> {
     RedirectedHeader(&'a [u8]),
     /// The link's MTU in bytes.
     Mtu(u32),
+    /// A number by which the sender knows its own message again (RFC 3971 §5.3.2, RFC 7527); 6 bytes or more.
+    Nonce(&'a [u8]),
+    /// A route by the sender.
+    Route(NdRoute),
+    /// DNS servers.
+    DnsServers(NdDnsServers<'a>),
+    /// Domains in which short names are looked for.
+    SearchList(NdSearchList<'a>),
+    /// The prefix of a translator to IPv4.
+    Pref64(NdPref64),
     /// Any other, or one of these with a length that is not its own.
     Other {
         /// What it is.
@@ -131,6 +143,15 @@ impl<'a> NdOptions<'a> {
         })
     }
 
+    /// The nonce, if there is one.
+    #[inline]
+    pub fn nonce(&self) -> Option<&'a [u8]> {
+        self.clone().find_map(|option| match option {
+            Ok(NdOption::Nonce(nonce)) => Some(nonce),
+            _ => None,
+        })
+    }
+
     /// All of them, or the first fault.
     pub(super) fn checked(bytes: &'a [u8]) -> Result<Self, NdMalformed> {
         let options = Self::new(bytes);
@@ -173,8 +194,17 @@ fn read(kind: u8, option: &[u8]) -> NdOption<'_> {
             Some((prefix, [])) => NdOption::Prefix(prefix),
             _ => NdOption::Other { kind, data },
         },
+        (NONCE, _) => NdOption::Nonce(data),
+        (ROUTE_INFORMATION, _) => known(kind, data, NdRoute::read(data).map(NdOption::Route)),
+        (RDNSS, _) => known(kind, data, NdDnsServers::read(data).map(NdOption::DnsServers)),
+        (DNSSL, _) => known(kind, data, NdSearchList::read(data).map(NdOption::SearchList)),
+        (PREF64, _) => known(kind, data, NdPref64::read(data).map(NdOption::Pref64)),
         _ => NdOption::Other { kind, data },
     }
+}
+
+fn known<'a>(kind: u8, data: &'a [u8], option: Option<NdOption<'a>>) -> NdOption<'a> {
+    option.unwrap_or(NdOption::Other { kind, data })
 }
 
 #[cfg(test)]
@@ -187,7 +217,7 @@ mod tests {
         let mut bytes = vec![1, 1, 2, 0, 0, 0, 0, 1, 2, 1, 2, 0, 0, 0, 0, 2, 5, 1, 0, 0, 0, 0, 5, 0xdc];
         bytes.extend(prefix.as_bytes());
         bytes.extend([4, 2, 0, 0, 0, 0, 0, 0, 0x60, 0, 0, 0, 0, 0, 0, 0]);
-        bytes.extend([14, 1, 1, 2, 3, 4, 5, 6]);
+        bytes.extend([14, 1, 1, 2, 3, 4, 5, 6, 99, 1, 6, 5, 4, 3, 2, 1]);
         let options: Vec<_> = NdOptions::new(&bytes).map(Result::unwrap).collect();
         assert_eq!(
             options,
@@ -197,7 +227,8 @@ mod tests {
                 NdOption::Mtu(1500),
                 NdOption::Prefix(&prefix),
                 NdOption::RedirectedHeader(&[0x60, 0, 0, 0, 0, 0, 0, 0]),
-                NdOption::Other { kind: 14, data: &[1, 2, 3, 4, 5, 6] },
+                NdOption::Nonce(&[1, 2, 3, 4, 5, 6]),
+                NdOption::Other { kind: 99, data: &[6, 5, 4, 3, 2, 1] },
             ]
         );
         let options = NdOptions::new(&bytes);

@@ -342,6 +342,22 @@ impl InterfaceAddress {
             }
         }
     }
+
+    /// The address by which hosts reach any router of the network: its first one (RFC 4291 §2.6.1). None where the address
+    /// itself is that one, of a network of one or two (RFC 6164 §5), of a link-local network, which every link has, and of
+    /// IPv4.
+    pub fn subnet_router_anycast(self) -> Option<Ipv6Addr> {
+        match self.prefix() {
+            IpPrefix::V6(Ip6Prefix { network, length })
+                if length < 127
+                    && self.address != IpAddr::V6(network)
+                    && !network.is_unicast_link_local() =>
+            {
+                Some(network)
+            }
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for InterfaceAddress {
@@ -395,6 +411,27 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    // RFC 4291 §2.6.1, RFC 6164 §5
+    #[test]
+    fn networks_of_three_and_more_have_a_subnet_router_anycast_address() {
+        for (address, anycast) in [
+            ("2001:db8:a::1/64", Some("2001:db8:a::")),
+            ("2001:db8:a::5/126", Some("2001:db8:a::4")),
+            ("2001:db8:a::5/127", None),
+            ("2001:db8:a::5/128", None),
+            ("2001:db8:a::/64", None),
+            ("fe80::1/64", None),
+            ("192.0.2.1/24", None),
+        ] {
+            let address: InterfaceAddress = address.parse().unwrap();
+            assert_eq!(
+                address.subnet_router_anycast(),
+                anycast.map(|text| text.parse().unwrap()),
+                "{address}"
+            );
+        }
+    }
 
     #[test]
     fn prefix_errors_name_the_fact() {

@@ -44,8 +44,14 @@ impl IpProtocol {
     pub const VRRP: Self = Self(112);
     /// SCTP (RFC 9260).
     pub const SCTP: Self = Self(132);
+    /// IPv6 mobility header (RFC 6275 §6.1).
+    pub const MOBILITY: Self = Self(135);
     /// UDP-Lite (RFC 3828).
     pub const UDP_LITE: Self = Self(136);
+    /// Host identity protocol (RFC 7401 §5.1).
+    pub const HIP: Self = Self(139);
+    /// Shim6 (RFC 5533 §5.1).
+    pub const SHIM6: Self = Self(140);
 
     /// The name, if it is one that raddle has a word for.
     pub const fn name(self) -> Option<&'static str> {
@@ -68,17 +74,28 @@ impl IpProtocol {
             Self::OSPF => "ospf",
             Self::VRRP => "vrrp",
             Self::SCTP => "sctp",
+            Self::MOBILITY => "mobility",
             Self::UDP_LITE => "udp-lite",
+            Self::HIP => "hip",
+            Self::SHIM6 => "shim6",
             _ => return None,
         })
     }
 
-    /// Whether raddle steps over this header when it walks an IPv6 chain.
+    /// Whether raddle steps over this header when it walks an IPv6 chain: the extension headers of RFC 7045 §4 but
+    /// ESP, behind which nothing can be read.
     #[inline]
     pub const fn is_extension(self) -> bool {
         matches!(
             self,
-            Self::HOP_BY_HOP | Self::ROUTING | Self::FRAGMENT | Self::AH | Self::DESTINATION_OPTIONS
+            Self::HOP_BY_HOP
+                | Self::ROUTING
+                | Self::FRAGMENT
+                | Self::AH
+                | Self::DESTINATION_OPTIONS
+                | Self::MOBILITY
+                | Self::HIP
+                | Self::SHIM6
         )
     }
 }

@@ -1,5 +1,7 @@
 //! `interface create`, `interface delete`, `show drivers`.
 
+use std::future::Future;
+
 use raddle_plugin_api::command::{NoArguments, Output};
 use raddle_plugin_api::config::nearest;
 use raddle_plugin_api::{Control, Failure, InterfaceIndex, InterfaceInfo, command, failure};
@@ -9,6 +11,7 @@ use serde_json::json;
 use super::driver_options::Options;
 use super::layout::{Align, Table, list};
 use crate::host::methods::DriverReport;
+use crate::net::router_advertisement::after_farewell;
 
 #[derive(Deserialize)]
 struct Create {
@@ -66,12 +69,19 @@ struct Delete {
     interface: String,
 }
 
-fn delete(control: &mut Control<'_>, arguments: Delete) -> Result<(), Failure> {
+fn delete(
+    control: &mut Control<'_>,
+    arguments: Delete,
+) -> Result<impl Future<Output = Result<(), Failure>> + use<>, Failure> {
     let interface = control.interface(&arguments.interface)?.index;
-    control.call("interface.delete", &json!({"interface": interface}))
+    Ok(after_farewell(control, Some(interface), move |control| {
+        // Meanwhile another one may have its index.
+        let interface = control.interface(&arguments.interface)?.index;
+        control.call("interface.delete", &json!({"interface": interface}))
+    }))
 }
 
-command! { "interface delete <interface>", "takes an interface away", delete }
+command! { "interface delete <interface>", "takes an interface away", async delete }
 
 #[derive(Serialize)]
 #[serde(transparent)]

@@ -1,6 +1,7 @@
 //! `show interface`, `set interface …`, `clear interface counters`.
 
 use std::fmt::Write;
+use std::future::Future;
 
 use raddle_plugin_api::command::{NoArguments, Output};
 use raddle_plugin_api::driver::Change;
@@ -12,6 +13,9 @@ use super::layout::{Align, Shown, Table, chosen, list, or_dash};
 use crate::control::render;
 use crate::host::InterfaceState;
 use crate::net::addresses::Addresses;
+use crate::net::l2::{Rewrites, TagRewrite};
+use crate::net::mac_filter::{HeldAddress, MacFilters};
+use crate::net::router_advertisement::after_farewell;
 use crate::runtime::RxMode;
 
 #[derive(Deserialize)]
@@ -34,6 +38,9 @@ struct InterfaceReport {
     #[serde(flatten)]
     state: InterfaceState,
     addresses: Vec<InterfaceAddress>,
+    tag_rewrite: Option<TagRewrite>,
+    mac_addresses: Vec<HeldAddress>,
+    multicast_filter: bool,
 }
 
 impl Output for Shown<Vec<InterfaceReport>> {
@@ -75,7 +82,7 @@ impl Output for Shown<Vec<InterfaceReport>> {
 
 /// An interface on lines of its own.
 fn block(report: &InterfaceReport) -> String {
-    let InterfaceReport { state, addresses } = report;
+    let InterfaceReport { state, addresses, tag_rewrite, mac_addresses, multicast_filter } = report;
     let threads: Vec<String> = state.rx_placement.iter().map(usize::to_string).collect();
     let mut text = format!(
         "{} is {}: index {}, driver {}, mtu {} bytes, mac {}",
@@ -99,8 +106,17 @@ fn block(report: &InterfaceReport) -> String {
     if let Some(peer) = &state.l2_xconnect {
         line("l2-xconnect", format!("to {peer}"));
     }
+    if let Some(rewrite) = tag_rewrite {
+        line("tag-rewrite", rewrite.to_string());
+    }
     if state.promiscuous {
         line("promiscuous", "on".to_owned());
+    }
+    if !mac_addresses.is_empty() {
+        line("takes also", mac_addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
+    }
+    if *multicast_filter {
+        line("filter", "drops frames for other groups".to_owned());
     }
     let mode = serde_json::json!(state.rx_mode);
     let mode = mode.as_str().unwrap_or_default();
@@ -124,8 +140,13 @@ fn show(control: &mut Control<'_>, arguments: Show) -> Result<Shown<Vec<Interfac
     let interface = interface.map(|name| control.interface(&name)).transpose()?.map(|info| info.index);
     let states: Vec<InterfaceState> = control.call("interface.states", &Query { interface, verbose })?;
     let addresses = control.resource::<Addresses>()?;
+    let rewrites = control.resource::<Rewrites>()?;
+    let filters = control.resource::<MacFilters>()?;
     let report = |state: InterfaceState| InterfaceReport {
         addresses: addresses.of(InterfaceIndex(state.index)),
+        tag_rewrite: rewrites.of(InterfaceIndex(state.index)),
+        mac_addresses: filters.list(InterfaceIndex(state.index)),
+        multicast_filter: filters.filters_groups(InterfaceIndex(state.index)),
         state,
     };
     Ok(Shown { data: states.into_iter().map(report).collect(), verbose: verbose || interface.is_some() })
@@ -155,12 +176,20 @@ struct StateSwitch {
     up: bool,
 }
 
-fn set_state(control: &mut Control<'_>, arguments: SetState) -> Result<(), Failure> {
-    let interface = control.interface(&arguments.interface)?.index;
-    control.call("interface.up", &StateSwitch { interface, up: arguments.up })
+fn set_state(
+    control: &mut Control<'_>,
+    arguments: SetState,
+) -> Result<impl Future<Output = Result<(), Failure>> + use<>, Failure> {
+    let SetState { interface: name, up } = arguments;
+    let leaving = control.interface(&name)?.index;
+    Ok(after_farewell(control, (!up).then_some(leaving), move |control| {
+        // Meanwhile another one may have its index.
+        let interface = control.interface(&name)?.index;
+        control.call("interface.up", &StateSwitch { interface, up })
+    }))
 }
 
-command! { "set interface state <interface> up|down", "sets an interface up or down", set_state }
+command! { "set interface state <interface> up|down", "sets an interface up or down", async set_state }
 
 #[derive(Serialize)]
 struct ChangeRequest {
@@ -226,22 +255,26 @@ struct SetRxMode {
     interface: String,
     #[serde(rename = "polling|interrupt|adaptive")]
     mode: RxMode,
+    queue: Option<u32>,
 }
 
 #[derive(Serialize)]
 struct RxModeSwitch {
     interface: InterfaceIndex,
+    queue: Option<u32>,
     mode: RxMode,
 }
 
 fn set_rx_mode(control: &mut Control<'_>, arguments: SetRxMode) -> Result<(), Failure> {
-    let interface = control.interface(&arguments.interface)?.index;
-    control.call("interface.rx-mode", &RxModeSwitch { interface, mode: arguments.mode })
+    let SetRxMode { interface, mode, queue } = arguments;
+    let interface = control.interface(&interface)?.index;
+    control.call("interface.rx-mode", &RxModeSwitch { interface, queue, mode })
 }
 
 command! {
-    "set interface rx-mode <interface> polling|interrupt|adaptive",
-    "says how packets of an interface are waited for: by looking all the time, by sleeping, or by both in turn",
+    "set interface rx-mode <interface> polling|interrupt|adaptive [queue <queue:u32>]",
+    "says how packets of an interface, or of one of its queues, are waited for: by looking all the time, by sleeping, or by the \
+     one or the other as the load goes",
     set_rx_mode
 }
 

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::layout::{Align, Table, list, or_dash, size_bytes, time_ns};
 use crate::host::methods::{BarrierReport, BufferReport, ProcessReport, ThreadReport};
+use crate::runtime::LateWorker;
 
 /// Characters of the longest bar of a histogram.
 const BAR: u64 = 40;
@@ -47,11 +48,22 @@ impl Output for BarrierReport {
             ("mean", Align::Right),
             ("longest", Align::Right),
             ("in total", Align::Right),
+            ("mean wait", Align::Right),
+            ("longest wait", Align::Right),
         ]);
         for cause in &self.causes {
             let (mean, longest, total) =
                 (time_ns(cause.mean_ns), time_ns(cause.longest_ns), time_ns(cause.total_ns));
-            table.row([cause.cause.clone(), cause.holds.to_string(), mean, longest, total]);
+            let (wait, longest_wait) = (time_ns(cause.mean_wait_ns), time_ns(cause.longest_wait_ns));
+            table.row([
+                cause.cause.clone(),
+                cause.holds.to_string(),
+                mean,
+                longest,
+                total,
+                wait,
+                longest_wait,
+            ]);
         }
         let mut text = format!("{table}\n\n");
         let mut bands =
@@ -63,6 +75,18 @@ impl Output for BarrierReport {
         }
         // Writing to a string cannot fail.
         let _ = write!(text, "{bands}");
+        if let Some(LateWorker { thread, node, plugin, cause }) = &self.last_late {
+            let place = match (node, plugin) {
+                (Some(node), Some(plugin)) => format!("{node} of {plugin}"),
+                (Some(node), None) => node.clone(),
+                _ => "no node".to_owned(),
+            };
+            let _ = write!(
+                text,
+                "\n\n{} times a worker did not come within a second; the last was thread {thread} in {place}, for `{cause}`",
+                self.late
+            );
+        }
         Some(text)
     }
 }
@@ -83,14 +107,23 @@ impl Output for Processes {
             ("task", Align::Right),
             ("name", Align::Left),
             ("plugin", Align::Left),
-            ("polls", Align::Right),
+            ("state", Align::Left),
+            ("wakes", Align::Right),
+            ("spent", Align::Right),
+            ("longest", Align::Right),
         ]);
         for task in &self.0 {
             table.row([
                 task.task.to_string(),
                 task.name.clone(),
                 task.plugin.clone(),
-                task.polls.to_string(),
+                match task.sleeps_ns {
+                    Some(left_ns) => format!("{}, {} left", task.state, time_ns(left_ns)),
+                    None => task.state.clone(),
+                },
+                task.wakes.to_string(),
+                time_ns(task.spent_ns),
+                time_ns(task.longest_ns),
             ]);
         }
         Some(table.to_string())
@@ -101,7 +134,7 @@ fn show_processes(control: &mut Control<'_>, _: NoArguments) -> Result<Processes
     Ok(Processes(control.call("process.list", &())?))
 }
 
-command! { "show processes", "shows the tasks of the main thread", show_processes }
+command! { "show processes", "shows the tasks of the main thread, what they wait for and what they took", show_processes }
 
 #[derive(Serialize)]
 #[serde(transparent)]

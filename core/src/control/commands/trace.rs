@@ -1,30 +1,60 @@
 //! `trace add`, `show trace`, `clear trace`.
 
 use std::fmt::Write;
+use std::future::Future;
 
 use raddle_plugin_api::command::{NoArguments, Output};
 use raddle_plugin_api::{Control, Failure, command};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::filter::{Filter, compile_aside};
 use crate::host::methods::{PacketReport, TraceReport};
 
 /// Packets that are shown unless more are asked for.
 const DEFAULT_PACKETS: u32 = 50;
 
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize)]
 struct Add {
-    node: String,
+    node: Option<String>,
     count: u32,
+    filter: Option<String>,
 }
 
-fn add(control: &mut Control<'_>, arguments: Add) -> Result<(), Failure> {
-    control.call("trace.add", &arguments)
+/// What the host is asked for.
+#[derive(Serialize)]
+struct Wanted {
+    node: Option<String>,
+    count: u32,
+    filter: Option<Filter>,
+}
+
+fn add(
+    control: &mut Control<'_>,
+    arguments: Add,
+) -> Result<impl Future<Output = Result<(), Failure>> + use<>, Failure> {
+    let Add { node, count, filter } = arguments;
+    let task = control.for_task();
+    Ok(async move {
+        let filter = match filter {
+            Some(text) => Some(compile_aside(text).await?),
+            None => None,
+        };
+        task.with(|control| control.call("trace.add", &Wanted { node, count, filter }))
+    })
 }
 
 command! {
-    "trace add <node> <count:u32:1..1000>",
-    "follows the next packets that come to a node on their way, so many on each thread", add
+    "trace add <node> <count:u32:1..1000> [filter <filter:string>]",
+    "follows the next packets that come to a node on their way, so many on each thread; with a filter in tcpdump's \
+     language, those that pass it as they come in",
+    async add
+}
+
+command! {
+    "trace drop <count:u32:1..1000> [filter <filter:string>]",
+    "follows packets from the input on and keeps those that are dropped, so many on each thread, with the reason",
+    async add
 }
 
 #[derive(Deserialize)]
@@ -35,7 +65,11 @@ struct Show {
 impl Output for TraceReport {
     fn text(&self) -> Option<String> {
         if self.packets.is_empty() {
-            return Some("no packet was traced; `trace add NODE COUNT` has the next ones traced".to_owned());
+            return Some(
+                "no packet was traced; `trace add NODE COUNT` has the next ones traced, \
+                 `trace drop COUNT` the next ones that are dropped"
+                    .to_owned(),
+            );
         }
         let mut text = self.packets.iter().map(packet_text).collect::<Vec<_>>().join("\n\n");
         let left = self.traced - self.packets.len();

@@ -10,8 +10,24 @@ use super::owners::Owners;
 use super::sections::InterfaceConfig;
 
 /// Sections that the core reads itself.
-pub const CORE_SECTIONS: &[&str] =
-    &["runtime", "buffers", "control", "plugins", "log", "interface", "route", "neighbor"];
+pub const CORE_SECTIONS: &[&str] = &[
+    "runtime",
+    "buffers",
+    "control",
+    "plugins",
+    "log",
+    "metrics",
+    "ecmp",
+    "table",
+    "icmp",
+    "ip4",
+    "martians",
+    "interface",
+    "bridge",
+    "route",
+    "neighbor",
+    "neighbor-table",
+];
 
 impl Config {
     /// Reads and checks all of a document.
@@ -36,9 +52,17 @@ fn read(tree: &Tree<'_>, owners: &Owners, problems: &mut Vec<Problem>) -> Config
         control: section(tree, "control", problems).unwrap_or_default(),
         plugins: section(tree, "plugins", problems).unwrap_or_default(),
         log: section(tree, "log", problems).unwrap_or_default(),
+        metrics: section(tree, "metrics", problems).unwrap_or_default(),
+        ecmp: section(tree, "ecmp", problems).unwrap_or_default(),
+        tables: section(tree, "table", problems).unwrap_or_default(),
+        icmp: section(tree, "icmp", problems).unwrap_or_default(),
+        ip4: section(tree, "ip4", problems).unwrap_or_default(),
+        martians: section(tree, "martians", problems).unwrap_or_default(),
         interfaces: interfaces(tree, owners, problems),
         routes: section(tree, "route", problems).unwrap_or_default(),
+        bridges: section(tree, "bridge", problems).unwrap_or_default(),
         neighbors: section(tree, "neighbor", problems).unwrap_or_default(),
+        neighbor_table: section(tree, "neighbor-table", problems).unwrap_or_default(),
         others: toml::Table::new(),
     };
     for name in tree.keys(&[]) {
@@ -58,6 +82,8 @@ fn read(tree: &Tree<'_>, owners: &Owners, problems: &mut Vec<Problem>) -> Config
         }
     }
     check(tree, &config, problems);
+    super::check_vlan::check(tree, &config, problems);
+    super::check_bridge::check(tree, &config, problems);
     config
 }
 

@@ -1,7 +1,10 @@
 //! The configuration file: TOML, sections by subject, each with its owner; every error has its line and column.
 
 mod check;
+mod check_bridge;
+mod check_vlan;
 mod document;
+pub mod ip_sections;
 mod load;
 mod model;
 mod owners;

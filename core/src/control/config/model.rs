@@ -1,9 +1,14 @@
 //! A whole configuration as typed values.
 
+use std::collections::BTreeMap;
+
+use super::ip_sections::{IcmpConfig, Ip4Config, MartiansConfig};
 use super::sections::{
-    BuffersConfig, ControlConfig, InterfaceConfig, LogConfig, NeighborConfig, PluginsConfig, RouteConfig,
-    RuntimeConfig,
+    BuffersConfig, ControlConfig, EcmpConfig, InterfaceConfig, LogConfig, MetricsConfig, NeighborConfig,
+    NeighborTableConfig, PluginsConfig, RouteConfig, RuntimeConfig, TableConfig,
 };
+
+use crate::net::l2::BridgesConfig;
 
 /// A configuration.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -18,12 +23,28 @@ pub struct Config {
     pub plugins: PluginsConfig,
     /// What is told.
     pub log: LogConfig,
+    /// Where metrics are served.
+    pub metrics: MetricsConfig,
+    /// How flows are spread.
+    pub ecmp: EcmpConfig,
+    /// Routing tables beside the default one, by name.
+    pub tables: BTreeMap<String, TableConfig>,
+    /// Limits of ICMP.
+    pub icmp: IcmpConfig,
+    /// IPv4 options.
+    pub ip4: Ip4Config,
+    /// Special-purpose addresses.
+    pub martians: MartiansConfig,
     /// Interfaces, in the order of the file.
     pub interfaces: Vec<InterfaceSection>,
     /// Paths of routes, in the order of the file.
     pub routes: Vec<RouteConfig>,
+    /// Bridges, by name.
+    pub bridges: BridgesConfig,
     /// Known neighbours, in the order of the file.
     pub neighbors: Vec<NeighborConfig>,
+    /// Bounds and times of the neighbour table.
+    pub neighbor_table: NeighborTableConfig,
     /// Sections of plugins and drivers, as they stand in the file.
     pub others: toml::Table,
 }

@@ -3,7 +3,9 @@
 use serde::ser::{Error as _, SerializeMap};
 use serde::{Serialize, Serializer};
 
+use super::ip_sections::{IcmpConfig, Ip4Config, MartiansConfig};
 use super::model::{Config, InterfaceSection};
+use super::sections::{EcmpConfig, NeighborTableConfig};
 
 impl Config {
     /// The configuration as TOML that reads back as the same.
@@ -18,21 +20,64 @@ impl Config {
 impl Serialize for Config {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         // By name and in full, so that a new section cannot be forgotten here.
-        let Config { runtime, buffers, control, plugins, log, interfaces, routes, neighbors, others } = self;
+        let Config {
+            runtime,
+            buffers,
+            control,
+            plugins,
+            log,
+            metrics,
+            ecmp,
+            tables,
+            icmp,
+            ip4,
+            martians,
+            interfaces,
+            bridges,
+            routes,
+            neighbors,
+            neighbor_table,
+            others,
+        } = self;
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("runtime", runtime)?;
         map.serialize_entry("buffers", buffers)?;
         map.serialize_entry("control", control)?;
         map.serialize_entry("plugins", plugins)?;
         map.serialize_entry("log", log)?;
+        if metrics.is_on() {
+            map.serialize_entry("metrics", metrics)?;
+        }
+        if *ecmp != EcmpConfig::default() {
+            map.serialize_entry("ecmp", ecmp)?;
+        }
+        if !tables.is_empty() {
+            map.serialize_entry("table", tables)?;
+        }
+        // What is as it always is need not be read.
+        if *icmp != IcmpConfig::default() {
+            map.serialize_entry("icmp", icmp)?;
+        }
+        if *ip4 != Ip4Config::default() {
+            map.serialize_entry("ip4", ip4)?;
+        }
+        if *martians != MartiansConfig::default() {
+            map.serialize_entry("martians", martians)?;
+        }
         if !interfaces.is_empty() {
             map.serialize_entry("interface", &Interfaces(interfaces))?;
+        }
+        if !bridges.is_empty() {
+            map.serialize_entry("bridge", bridges)?;
         }
         if !routes.is_empty() {
             map.serialize_entry("route", routes)?;
         }
         if !neighbors.is_empty() {
             map.serialize_entry("neighbor", neighbors)?;
+        }
+        if *neighbor_table != NeighborTableConfig::default() {
+            map.serialize_entry("neighbor-table", neighbor_table)?;
         }
         for (name, section) in others {
             map.serialize_entry(name, section)?;
@@ -73,9 +118,15 @@ mod tests {
     use proptest::option;
     use proptest::prelude::*;
 
+    use raddle_plugin_api::config::InRange;
+    use raddle_plugin_api::route::TableKey;
     use raddle_plugin_api::wire::{InterfaceAddress, IpPrefix, MacAddress};
 
+    use crate::net::neighbor::{DetectionSetting, NeighborOptions};
+    use crate::net::router_advertisement::RouterAdvertisementConfig;
+
     use super::super::document::Document;
+    use super::super::ip_sections::*;
     use super::super::owners::Owners;
     use super::super::sections::*;
     use super::*;
@@ -98,7 +149,7 @@ mod tests {
         let config = Config::load(&Document::parse("f", text).unwrap(), &owners).unwrap();
         assert_eq!(
             config.to_toml().unwrap(),
-            "[runtime]\nworkers = 0\n\n[buffers]\ncount = 16384\nhugepages = \"auto\"\n\n[control]\n\n[plugins]\n\n\
+            "[runtime]\nworkers = 0\n\n[buffers]\ncount = 16384\nhugepages = \"auto\"\n\n[control]\n\n[plugins]\nhold-after-crashes = 3\n\n\
              [log]\nlevel = \"info\"\nrate-limit = 10\n\n\
              [interface.tap0]\ndriver = \"tap\"\nup = true\naddresses = [\"10.0.0.1/24\"]\nhost-interface = \"h0\"\n\n\
              [interface.lo]\ndriver = \"loopback\"\nup = false\n\n\
@@ -139,52 +190,112 @@ mod tests {
             options(),
         );
         let routes = btree_set((any::<u32>(), 0u8..=32, 0u32..3, 1u8..=255), 0..4);
-        (core, names, vec(link, 4), routes, options()).prop_map(|(core, names, links, routes, others)| {
-            let (workers, main_core, count, path, disable) = core;
-            let mut config = Config {
-                runtime: RuntimeConfig { workers, cores: (0..workers as u16).collect(), main_core },
-                buffers: BuffersConfig { count, hugepages: Hugepages::Never },
-                control: ControlConfig { socket: path.clone().map(Into::into) },
-                plugins: PluginsConfig { path: path.map(Into::into), disable, ..PluginsConfig::default() },
-                log: LogConfig { level: LogLevel::Trace, rate_limit: count },
-                others,
-                ..Config::default()
-            };
-            for (index, (name, (up, mtu, mac, features, options))) in names.into_iter().zip(links).enumerate()
-            {
-                let address = IpAddr::V4(Ipv4Addr::new(10, index as u8, 0, 1));
-                let mac = mac.map(|[a, b, c, d, e]| MacAddress([2, a, b, c, d, e]));
-                let common = InterfaceConfig {
-                    driver: "tap".into(),
-                    up,
-                    addresses: InterfaceAddress::new(address, 24).into_iter().collect(),
-                    mtu,
-                    mac,
-                    features: features.into_iter().collect(),
-                    l2_xconnect: config.interfaces.first().map(|first: &InterfaceSection| first.name.clone()),
-                    rx_mode: up.then_some(RxMode::Adaptive),
+        let table = |id: u32| match id {
+            2 => TableKey::Name("red".into()),
+            id => TableKey::Id(id),
+        };
+        (core, names, vec(link, 4), routes, options()).prop_map(
+            move |(core, names, links, routes, others)| {
+                let (workers, main_core, count, path, disable) = core;
+                let mut config = Config {
+                    runtime: RuntimeConfig { workers, cores: (0..workers as u16).collect(), main_core },
+                    buffers: BuffersConfig { count, hugepages: Hugepages::Never },
+                    control: ControlConfig { socket: path.clone().map(Into::into) },
+                    plugins: PluginsConfig {
+                        path: path.map(Into::into),
+                        disable,
+                        ..PluginsConfig::default()
+                    },
+                    log: LogConfig { level: LogLevel::Trace, rate_limit: count },
+                    ecmp: EcmpConfig { seed: (workers > 1).then_some(count), flow_label: workers > 2 },
+                    metrics: MetricsConfig {
+                        listen: main_core.map(|port| ListenAddress(([127, 0, 0, 1], port).into())),
+                        socket: None,
+                    },
+                    icmp: IcmpConfig { rate: count, ..IcmpConfig::default() },
+                    ip4: Ip4Config { options: Ip4Options::Process, source_route: SourceRoute::Drop },
+                    martians: MartiansConfig { check: count % 2 == 0, ..MartiansConfig::default() },
+                    others,
+                    tables: [("blue", 1), ("red", 2)]
+                        .map(|(name, id)| (name.into(), TableConfig { id }))
+                        .into(),
+                    ..Config::default()
                 };
-                config.interfaces.push(InterfaceSection { name, common, options });
-            }
-            for (bits, length, table, weight) in routes {
-                let address = IpAddr::V4(Ipv4Addr::from_bits(bits));
-                let prefix = IpPrefix::containing(address, length).unwrap();
-                if config.routes.iter().any(|known| (known.prefix, known.table) == (prefix, table)) {
-                    continue;
+                for (index, (name, (up, mtu, mac, features, options))) in
+                    names.into_iter().zip(links).enumerate()
+                {
+                    let address = IpAddr::V4(Ipv4Addr::new(10, index as u8, 0, 1));
+                    let mac = mac.map(|[a, b, c, d, e]| MacAddress([2, a, b, c, d, e]));
+                    let common = InterfaceConfig {
+                        driver: "tap".into(),
+                        up,
+                        addresses: InterfaceAddress::new(address, 24).into_iter().collect(),
+                        mtu,
+                        mac,
+                        mac_addresses: mac.map(|_| MacAddress([1, 0, 0x5e, 0, 0, 5])).into_iter().collect(),
+                        features: features.into_iter().collect(),
+                        l2_xconnect: config
+                            .interfaces
+                            .first()
+                            .map(|first: &InterfaceSection| first.name.clone()),
+                        tag_rewrite: up.then(|| "translate 1-2 100 802.1q:200".parse().unwrap()),
+                        promiscuous: !up,
+                        multicast_filter: up,
+                        rx_mode: up.then_some(RxMode::Adaptive),
+                        rx_modes: up.then_some(RxMode::Polling).into_iter().collect(),
+                        table: table(index as u32 % 3),
+                        urpf: up.then(|| UrpfConfig {
+                            ip4: Urpf::Strict,
+                            notify: up,
+                            ..UrpfConfig::default()
+                        }),
+                        redirects: up.then_some(false),
+                        martians: mtu.map(|_| up),
+                        igmp: up.then_some(false),
+                        mld: mac.map(|_| up),
+                        neighbor: NeighborOptions {
+                            dad: up.then_some(DetectionSetting::Switch(false)),
+                            max_queued: mtu.and_then(|mtu| InRange::new(mtu.into())),
+                            ..NeighborOptions::default()
+                        },
+                        router_advertisement: mtu.map(|mtu| RouterAdvertisementConfig {
+                            mtu: InRange::new(mtu.into()),
+                            dns_search: vec!["example.org".into()],
+                            ..RouterAdvertisementConfig::default()
+                        }),
+                    };
+                    config.interfaces.push(InterfaceSection { name, common, options });
                 }
-                let interface = config.interfaces.last().map(|section| section.name.clone());
-                let kind = interface.is_none().then_some(RouteKind::Prohibit);
-                config.routes.push(RouteConfig { prefix, via: None, interface, kind, table, weight });
-            }
-            if let Some(section) = config.interfaces.first() {
-                config.neighbors.push(NeighborConfig {
-                    interface: section.name.clone(),
-                    address: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 9)),
-                    mac: MacAddress([2, 0, 0, 0, 0, 9]),
-                });
-            }
-            config
-        })
+                for (bits, length, fib, weight) in routes {
+                    let address = IpAddr::V4(Ipv4Addr::from_bits(bits));
+                    let prefix = IpPrefix::containing(address, length).unwrap();
+                    if config.routes.iter().any(|known| (known.prefix, &known.table) == (prefix, &table(fib)))
+                    {
+                        continue;
+                    }
+                    let interface = config.interfaces.last().map(|section| section.name.clone());
+                    let kind = interface.is_none().then_some(RouteKind::Prohibit);
+                    let table = table(fib);
+                    config.routes.push(RouteConfig {
+                        prefix,
+                        via: None,
+                        interface,
+                        kind,
+                        table,
+                        via_table: None,
+                        weight,
+                    });
+                }
+                if let Some(section) = config.interfaces.first() {
+                    config.neighbors.push(NeighborConfig {
+                        interface: section.name.clone(),
+                        address: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 9)),
+                        mac: MacAddress([2, 0, 0, 0, 0, 9]),
+                    });
+                }
+                config
+            },
+        )
     }
 
     proptest! {

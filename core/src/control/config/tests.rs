@@ -76,7 +76,7 @@ fn every_mistake_has_its_position_and_the_nearest_name() {
         (
             "[interface.a]\ndriver = 'tap'\nzzzzzzzz = 1\n",
             &[
-                "3:1: unknown key `zzzzzzzz`; known keys: `addresses`, `driver`, `features`, `host`, `l2-xconnect`, `mac`, `mtu`, `rx-mode`, `up`",
+                "3:1: unknown key `zzzzzzzz`; known keys: `addresses`, `driver`, `features`, `host`, `igmp`, `l2-xconnect`, `mac`, `mac-addresses`, `martians`, `mld`, `mtu`, `multicast-filter`, `neighbor`, `promiscuous`, `redirects`, `router-advertisement`, `rx-mode`, `rx-modes`, `table`, `tag-rewrite`, `up`, `urpf`",
             ],
         ),
         (
@@ -101,7 +101,29 @@ fn every_mistake_has_its_position_and_the_nearest_name() {
             "[interface.a]\ndriver = 'tap'\nl2-xconnect = 'a'\n",
             &["3:15: interface `a` cannot be connected to itself"],
         ),
+        (
+            "[interface.a]\ndriver = 'tap'\n[interface.a.neighbor]\ndad = 99\nmax-queued = 0\nproxy = ['10.0.0.0/33']\n",
+            &[
+                "4:7: expected `true`, `false`, or a number from 0 to 16",
+                "5:14: expected a number from 1 to 1024, found integer `0`",
+                "6:10: prefix length \"33\" is not a number from 0 to 32",
+            ],
+        ),
+        (
+            "[interface.a]\ndriver = 'tap'\n[interface.a.router-advertisement]\nlifetime-seconds = 5\n\
+             [[interface.a.router-advertisement.pref64]]\nprefix = '64:ff9b::/97'\n",
+            &[
+                "4:20: expected 0, or at least `max-interval-seconds`, which is 600",
+                "6:10: expected a prefix of length 32, 40, 48, 56, 64 or 96",
+            ],
+        ),
+        (
+            "[neighbor-table]\nmax-entrys = 9\n",
+            &["2:1: unknown key `max-entrys`; did you mean `max-entries`?"],
+        ),
+        ("[interface.a]\ndriver = 'tap'\nmtu = 0\n", &["3:7: expected a number from 68 to 65535"]),
         ("[interface.a]\ndriver = 'tap'\nmtu = 60\n", &["3:7: expected a number from 68 to 65535"]),
+        ("[interface.a]\ndriver = 'tap'\nmtu = 70000\n", &["3:7: expected a number from 68 to 65535"]),
         (
             "[interface.a]\ndriver = 'tap'\nmtu = 600\naddresses = ['2001:db8::1/64']\n",
             &["3:7: an interface with IPv6 addresses needs an mtu of 1280 or more"],
@@ -109,6 +131,14 @@ fn every_mistake_has_its_position_and_the_nearest_name() {
         (
             "[interface.a]\ndriver = 'tap'\nmac = '01:00:00:00:00:00'\nfeatures = ['x', 'x']\n",
             &["3:7: `01:00:00:00:00:00` is a group address", "4:18: feature `x` is listed twice"],
+        ),
+        (
+            "[interface.a]\ndriver = 'tap'\nmac-addresses = ['02:00:00:00:00:01', '01:00:5e:00:00:05', 'ff:ff:ff:ff:ff:ff', '00:00:00:00:00:00', '02:00:00:00:00:01']\n",
+            &[
+                "3:60: frames for `ff:ff:ff:ff:ff:ff` are always taken",
+                "3:81: `00:00:00:00:00:00` is the address of no station and no group",
+                "3:102: address 02:00:00:00:00:01 is listed twice",
+            ],
         ),
         ("interface = 3\n", &["1:13: expected tables `[interface.NAME]`"]),
         ("[interface]\na = 3\n", &["2:5: expected a table `[interface.a]`"]),
@@ -129,7 +159,10 @@ fn routes_and_neighbours_are_checked_against_the_interfaces() {
             "[[route]]\nprefix = '10.0.0.1/8'\ninterface = 'tap0'\n",
             &["6:10: 10.0.0.1/8 has host bits set, the network is 10.0.0.0/8"],
         ),
-        ("[[route]]\nprefix = '10.0.0.0/8'\n", &["5:1: a route needs `via`, `interface`, or a `type`"]),
+        (
+            "[[route]]\nprefix = '10.0.0.0/8'\n",
+            &["5:1: a route needs `via`, `interface`, `via-table`, or a `type`"],
+        ),
         (
             "[[route]]\nprefix = '10.0.0.0/8'\nvia = '10.0.0.1'\ntype = 'blackhole'\n",
             &["8:8: a route with a `type` leads nowhere: `via` and `interface` do not go with it"],

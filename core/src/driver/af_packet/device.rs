@@ -1,5 +1,6 @@
 //! The device: a link of the host, watched and taken up again when it comes back.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use raddle_plugin_api::driver::{Change, Device, Driver, Properties, Request};
@@ -18,6 +19,9 @@ use crate::driver::host::{HostError, HostLinks, Link, Namespace};
 const RECEIVE_QUEUE_BYTES: usize = 8 << 20;
 /// Frames under way from one thread, at most, in bytes.
 const SEND_BUFFER_BYTES: usize = 8 << 20;
+
+/// What is asked for on account of a further address.
+const MORE_FRAMES: &str = "ask for frames of one address more";
 
 /// Why an interface of the host cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +99,8 @@ pub struct AfPacketDevice {
     wanted_mtu: Option<u32>,
     wanted_promiscuous: bool,
     own_mac: Option<MacAddress>,
+    /// Addresses besides the own one that frames are taken for.
+    more_addresses: BTreeSet<MacAddress>,
     last: Properties,
     /// Whether the host's interface was set up from here.
     brought_up: bool,
@@ -115,6 +121,7 @@ impl AfPacketDevice {
             wanted_mtu: request.mtu,
             wanted_promiscuous: false,
             own_mac: request.mac,
+            more_addresses: BTreeSet::new(),
             last: Properties {
                 mac: request.mac,
                 mtu: request.mtu.unwrap_or(1500),
@@ -174,6 +181,11 @@ impl AfPacketDevice {
         watch
             .set_membership(link.index, Membership::AllMulticast, true)
             .map_err(|error| refused(&name, "ask for multicast frames", error))?;
+        for &mac in &self.more_addresses {
+            watch
+                .set_membership(link.index, Membership::Address(mac), true)
+                .map_err(|error| refused(&name, MORE_FRAMES, error))?;
+        }
         if self.wanted_up && !link.up {
             self.links.set_up(&link, true)?;
             self.brought_up = true;
@@ -300,6 +312,23 @@ impl AfPacketDevice {
         Ok(self.follow_promiscuous()?)
     }
 
+    /// Has the link take frames for one address more, or not any more.
+    fn set_address(&mut self, mac: MacAddress, on: bool) -> Result<(), Failure> {
+        if self.more_addresses.contains(&mac) == on {
+            return Ok(());
+        }
+        if let Some(attached) = &self.attached {
+            let asked = attached.watch.set_membership(attached.link.index, Membership::Address(mac), on);
+            asked.map_err(|error| refused(&self.options.device, MORE_FRAMES, error))?;
+        }
+        if on {
+            self.more_addresses.insert(mac);
+        } else {
+            self.more_addresses.remove(&mac);
+        }
+        Ok(())
+    }
+
     fn open_tx(&self, link: &Link) -> Result<AfPacketTx, AttachError> {
         let name = &self.options.device;
         let open = || -> Result<PacketSocket, Errno> {
@@ -377,6 +406,7 @@ impl Device for AfPacketDevice {
                 self.wanted_promiscuous = on;
                 Ok(self.follow_promiscuous()?)
             }
+            Change::Address { mac, on } => self.set_address(mac, on),
         }
     }
 }

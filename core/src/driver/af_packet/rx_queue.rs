@@ -14,7 +14,7 @@ use super::ring::Ring;
 use super::slot::{StrippedTag, TP_STATUS_COPY, TP_STATUS_KERNEL, TP_STATUS_LOSING, TP_STATUS_USER, parse};
 use super::socket::PacketSocket;
 use crate::driver::counts::QueueCounts;
-use crate::driver::vnet::{VNET_BYTES, decode, take_off};
+use crate::driver::vnet::{BURST_BYTES, ETHERNET_BYTES, VNET_BYTES, decode, take_off};
 
 /// The largest frame: an IP packet of 64 KiB behind an Ethernet header, in bytes.
 const MAX_FRAME_BYTES: usize = 65_535 + 14;
@@ -40,9 +40,9 @@ impl AfPacketRx {
         Self { socket, ring, next: 0, quiet: 0, spare: SpareBuffers::default(), counts }
     }
 
-    /// Takes the frame in slot `next`, whose status is `status`.
+    /// Takes the frame in slot `next`, whose status is `status`; returns how many bytes it copied from the socket's queue.
     #[inline]
-    fn take(&mut self, rx: &mut Receive<'_>, status: u32) {
+    fn take(&mut self, rx: &mut Receive<'_>, status: u32) -> usize {
         let frame = match parse(self.ring.slot(self.next), status) {
             Ok(frame) => frame,
             Err(_) => {
@@ -50,12 +50,12 @@ impl AfPacketRx {
                 if status & TP_STATUS_COPY != 0 {
                     self.read(rx, None, true);
                 }
-                return;
+                return 0;
             }
         };
         if frame.whole && status & TP_STATUS_COPY == 0 {
             if frame.outgoing {
-                return;
+                return 0;
             }
             match decode(frame.vnet, frame.bytes.len()) {
                 Some(offload) => {
@@ -65,17 +65,18 @@ impl AfPacketRx {
             }
         } else if status & TP_STATUS_COPY != 0 {
             let (tag, outgoing) = (frame.tag, frame.outgoing);
-            self.read(rx, tag, outgoing);
+            return self.read(rx, tag, outgoing).unwrap_or(0);
         } else if !frame.outgoing {
             self.counts.rx_truncated.add(1);
             rx.count_lost(1);
         }
+        0
     }
 
-    /// Reads a frame from the socket's queue, or throws it away.
-    fn read(&mut self, rx: &mut Receive<'_>, tag: Option<StrippedTag>, throw_away: bool) -> bool {
+    /// Reads a frame from the socket's queue, or throws it away; returns its length, or `None` if there was none.
+    fn read(&mut self, rx: &mut Receive<'_>, tag: Option<StrippedTag>, throw_away: bool) -> Option<usize> {
         if throw_away {
-            return receive(&self.socket, &mut []).is_ok_and(|length| length.is_some());
+            return receive(&self.socket, &mut []).ok().flatten();
         }
         let mut outcome = Ok(None);
         let socket = &self.socket;
@@ -87,7 +88,7 @@ impl AfPacketRx {
         match held {
             Ok(Some(mut held)) => {
                 let mut packet = rx.worker().open(&mut held);
-                let offload = take_off(&mut packet);
+                let offload = take_off(&mut packet, ETHERNET_BYTES);
                 match offload {
                     Some(offload) => {
                         finish(&mut packet, &offload, tag);
@@ -105,9 +106,9 @@ impl AfPacketRx {
                     rx.count_lost(1);
                 }
             }
-            Err(_) => return false,
+            Err(_) => return None,
         }
-        matches!(outcome, Ok(Some(_)))
+        outcome.ok().flatten()
     }
 
     /// Reads what stands in the socket's queue without a slot that says so, and takes the socket's pending error, if
@@ -115,7 +116,7 @@ impl AfPacketRx {
     #[cold]
     fn settle(&mut self, rx: &mut Receive<'_>) {
         self.count_overruns(rx);
-        while rx.room() > 0 && self.read(rx, None, false) {}
+        while rx.room() > 0 && self.read(rx, None, false).is_some() {}
     }
 
     #[cold]
@@ -135,13 +136,13 @@ impl AfPacketRx {
 impl RxQueue for AfPacketRx {
     fn receive(&mut self, rx: &mut Receive<'_>) {
         let first = self.next;
-        let mut losing = 0;
-        while rx.room() > 0 {
+        let (mut losing, mut copied) = (0, 0);
+        while rx.room() > 0 && copied < BURST_BYTES {
             let status = self.ring.status(self.next);
             if status & TP_STATUS_USER == 0 {
                 break;
             }
-            self.take(rx, status);
+            copied += self.take(rx, status);
             losing |= status & TP_STATUS_LOSING;
             self.ring.set_status(self.next, TP_STATUS_KERNEL);
             self.next = self.ring.geometry().after(self.next);

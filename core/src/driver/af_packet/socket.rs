@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+use raddle_plugin_api::wire::MacAddress;
 use rustix::io::Errno;
 use rustix::net::sockopt::{
     set_socket_recv_buffer_size, set_socket_recv_buffer_size_force, set_socket_send_buffer_size,
@@ -36,9 +37,23 @@ const FANOUT_FLAG_IGNORE_OUTGOING: u32 = 0x4000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Membership {
     /// Frames for every unicast address.
-    Promiscuous = 1,
+    Promiscuous,
     /// Frames for every multicast address.
-    AllMulticast = 2,
+    AllMulticast,
+    /// Frames for one more address, unicast or multicast.
+    Address(MacAddress),
+}
+
+impl Membership {
+    /// `mr_type`, and the address.
+    fn request(self) -> (u16, Option<MacAddress>) {
+        match self {
+            Self::Address(mac) if mac.is_multicast() => (0, Some(mac)),
+            Self::Promiscuous => (1, None),
+            Self::AllMulticast => (2, None),
+            Self::Address(mac) => (3, Some(mac)),
+        }
+    }
 }
 
 /// A raw packet socket with a virtio-net header in front of each frame.
@@ -140,10 +155,15 @@ impl PacketSocket {
     /// # Errors
     /// The link is gone.
     pub fn set_membership(&self, link: u32, membership: Membership, on: bool) -> Result<(), Errno> {
-        // `packet_mreq`: link, type and an address that these memberships do not have.
+        let (kind, mac) = membership.request();
+        // `packet_mreq`: link, type, length of the address, address.
         let mut request = [0_u8; 16];
         request[..4].copy_from_slice(&link.to_ne_bytes());
-        request[4..6].copy_from_slice(&(membership as u16).to_ne_bytes());
+        request[4..6].copy_from_slice(&kind.to_ne_bytes());
+        if let Some(MacAddress(octets)) = mac {
+            request[6..8].copy_from_slice(&(octets.len() as u16).to_ne_bytes());
+            request[8..14].copy_from_slice(&octets);
+        }
         self.set(if on { PACKET_ADD_MEMBERSHIP } else { PACKET_DROP_MEMBERSHIP }, &request)
     }
 

@@ -286,6 +286,29 @@ fn own_mac_address_makes_the_host_interface_promiscuous() {
 }
 
 #[test]
+fn further_addresses_are_asked_of_the_host_interface_and_given_back() {
+    if !is_root() {
+        return needs_root("veth");
+    }
+    let (pair, host) = (VethPair::new(), TestHost::new());
+    let (mut device, _, _) = open(&host, options(&pair.left));
+    // `packet_mreq` of a group is seen where the kernel lists the groups of links.
+    let listed = |text: &str| {
+        let groups = std::fs::read_to_string("/proc/thread-self/net/dev_mcast").unwrap();
+        groups.lines().any(|line| line.contains(&pair.left) && line.ends_with(text))
+    };
+    let group = MacAddress([0x01, 0, 0x5e, 0x7f, 0x12, 0x34]);
+    let station = MacAddress([2, 0, 0, 0, 0, 0x77]);
+    for on in [true, true, false, false, true] {
+        device.change(Change::Address { mac: group, on }).unwrap();
+        device.change(Change::Address { mac: station, on }).unwrap();
+        assert_eq!(listed("01005e7f1234"), on);
+    }
+    drop(device);
+    assert!(!listed("01005e7f1234"));
+}
+
+#[test]
 fn several_queues_share_the_frames() {
     if !is_root() {
         return needs_root("veth");

@@ -15,7 +15,7 @@ use super::slot::{
 };
 use super::socket::PacketSocket;
 use crate::driver::counts::QueueCounts;
-use crate::driver::vnet::{VNET_BYTES, encode};
+use crate::driver::vnet::{ETHERNET_BYTES, VNET_BYTES, encode};
 
 /// A thread's transmit queue.
 ///
@@ -103,7 +103,7 @@ impl TxQueue for AfPacketTx {
         for position in 0..tx.len() {
             let packet = tx.packet(position);
             let length = packet.len();
-            let Some(vnet) = encode(&packet) else {
+            let Some(vnet) = encode(&packet, ETHERNET_BYTES) else {
                 self.counts.tx_malformed.add(1);
                 continue;
             };

@@ -11,7 +11,7 @@ use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
 use super::message::{Message, Request, attributes, messages, u16_at, u32_at};
-use super::namespace::{Namespace, NamespaceError};
+use super::{Namespace, NamespaceError};
 
 /// Room for one answer; the kernel splits a list to 32 KiB pieces.
 const ANSWER_BYTES: usize = 64 * 1024;

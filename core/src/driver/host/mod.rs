@@ -3,8 +3,7 @@
 mod links;
 mod mac;
 mod message;
-mod namespace;
 
 pub use links::{HostError, HostLinks, Link};
 pub use mac::stable_mac;
-pub use namespace::{Namespace, NamespaceError};
+pub use raddle_plugin_api::namespace::{Namespace, NamespaceError};

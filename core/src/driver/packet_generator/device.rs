@@ -154,7 +154,7 @@ impl Device for GeneratorDevice {
 
     fn change(&mut self, change: Change) -> Result<(), Failure> {
         match change {
-            Change::Up(true) | Change::Promiscuous(_) => {}
+            Change::Up(true) | Change::Promiscuous(_) | Change::Address { .. } => {}
             Change::Up(false) => {
                 if let Some(capture) = self.generator.capture() {
                     capture.flush();

@@ -1,4 +1,4 @@
-//! The device: a tap that raddle makes on the host, watched and made again when somebody removes it.
+//! The device: a tap or tun that raddle makes on the host, watched and made again when somebody removes it.
 
 use std::sync::Arc;
 
@@ -7,9 +7,9 @@ use raddle_plugin_api::wire::MacAddress;
 use raddle_plugin_api::{Control, Failure, bail};
 use rustix::io::Errno;
 
-use super::options::{Options, OptionsError};
+use super::options::{Options, OptionsError, TunOptions};
 use super::rx_queue::TapRx;
-use super::sys::{Step, TUN_PATH, TapQueue};
+use super::sys::{Layer, Step, TUN_PATH, TapQueue};
 use super::tx_queue::TapTx;
 use crate::driver::counts::QueueCounts;
 use crate::driver::host::{HostError, HostLinks, Link, Namespace, NamespaceError, stable_mac};
@@ -24,35 +24,61 @@ enum TapError {
     #[error("no permission to open {TUN_PATH}")]
     NotForUs,
     /// The capability is missing.
-    #[error("no permission to make the tap {0}, CAP_NET_ADMIN is needed")]
-    NoPermission(String),
+    #[error("no permission to make the {} {name}, CAP_NET_ADMIN is needed", layer.word())]
+    NoPermission {
+        /// What it is.
+        layer: Layer,
+        /// Its name.
+        name: String,
+    },
     /// Somebody else has it open.
-    #[error("the tap {0} is in use by another process")]
-    Busy(String),
+    #[error("the {} {name} is in use by another process", layer.word())]
+    Busy {
+        /// What it is.
+        layer: Layer,
+        /// Its name.
+        name: String,
+    },
     /// There is something else of that name.
     #[error(
-        "the name {0} is taken on the host by a device that is no tap, or by a tap with another number of queues"
+        "the name {name} is taken on the host by a device that is no {0}, or by a {0} with another number of queues",
+        layer.word()
     )]
-    Taken(String),
+    Taken {
+        /// What it is.
+        layer: Layer,
+        /// Its name.
+        name: String,
+    },
     /// The kernel refuses for another reason.
-    #[error("cannot {what} the tap {name}: {source}")]
+    #[error("cannot {what} the {} {name}: {source}", layer.word())]
     Refused {
+        /// What it is.
+        layer: Layer,
         /// What was asked for.
         what: &'static str,
-        /// The tap.
+        /// Its name.
         name: String,
         /// What the kernel said.
         source: Errno,
     },
     /// The tap went while it was being set up.
-    #[error("the tap {0} went away")]
-    Gone(String),
+    #[error("the {} {name} went away", layer.word())]
+    Gone {
+        /// What it is.
+        layer: Layer,
+        /// Its name.
+        name: String,
+    },
     /// The host's side cannot be set up.
     #[error(transparent)]
     Host(#[from] HostError),
     /// The namespace cannot be used.
     #[error(transparent)]
     Namespace(#[from] NamespaceError),
+    /// A tun has no link layer.
+    #[error("interface {0} is a tun, which has no MAC address: leave `mac` out")]
+    NoMac(String),
     /// The keys are wrong.
     #[error(transparent)]
     Options(#[from] OptionsError),
@@ -68,7 +94,22 @@ impl Driver for Tap {
     type Device = TapDevice;
 
     fn open(_: &mut Control<'_>, request: &Request, options: Options) -> Result<TapDevice, Failure> {
-        Ok(TapDevice::open(request, options)?)
+        Ok(TapDevice::open(request, options, Layer::Ethernet)?)
+    }
+}
+
+/// The `tun` driver.
+pub struct Tun;
+
+impl Driver for Tun {
+    const NAME: &'static str = "tun";
+    const SUMMARY: &'static str =
+        "a virtual cable for IP packets to the host, or to one of its network namespaces";
+    type Options = TunOptions;
+    type Device = TapDevice;
+
+    fn open(_: &mut Control<'_>, request: &Request, options: TunOptions) -> Result<TapDevice, Failure> {
+        Ok(TapDevice::open(request, options.into(), Layer::Ip)?)
     }
 }
 
@@ -84,22 +125,29 @@ struct Attached {
 /// A tap. The host's side has a carrier while the interface is up here; the interface's link is up while the host's
 /// side is set up.
 pub struct TapDevice {
+    layer: Layer,
     options: Options,
     name: String,
     attached: Option<Attached>,
     generation: u32,
     up: bool,
-    mac: MacAddress,
+    /// `None` of a tun.
+    mac: Option<MacAddress>,
     wanted_mtu: Option<u32>,
     last: Properties,
     counts: Arc<QueueCounts>,
 }
 
 impl TapDevice {
-    fn open(request: &Request, options: Options) -> Result<Self, TapError> {
+    fn open(request: &Request, options: Options, layer: Layer) -> Result<Self, TapError> {
         let name = options.check(&request.name)?;
-        let mac = request.mac.unwrap_or_else(|| stable_mac(Tap::NAME, &request.name));
+        let mac = match layer {
+            Layer::Ethernet => Some(request.mac.unwrap_or_else(|| stable_mac(Tap::NAME, &request.name))),
+            Layer::Ip if request.mac.is_some() => return Err(TapError::NoMac(request.name.clone())),
+            Layer::Ip => None,
+        };
         let mut device = Self {
+            layer,
             name,
             attached: None,
             generation: 0,
@@ -107,7 +155,7 @@ impl TapDevice {
             mac,
             wanted_mtu: request.mtu,
             last: Properties {
-                mac: Some(mac),
+                mac,
                 mtu: request.mtu.unwrap_or(1500),
                 max_mtu: 65_521,
                 link_up: false,
@@ -127,12 +175,12 @@ impl TapDevice {
     /// Makes the tap and sets its host's side up.
     fn attach(&mut self) -> Result<(), TapError> {
         let namespace = Namespace::named(self.options.namespace.as_deref())?;
-        let (name, count) = (self.name.as_str(), self.options.queues);
+        let (name, count, layer) = (self.name.as_str(), self.options.queues, self.layer);
         let queues: Vec<_> = namespace
-            .run(|| (0..count).map(|_| TapQueue::open(name, count > 1)).collect::<Result<_, _>>())?
-            .map_err(|(step, error)| refused(name, step, error))?;
+            .run(|| (0..count).map(|_| TapQueue::open(name, layer, count > 1)).collect::<Result<_, _>>())?
+            .map_err(|(step, error)| refused(layer, name, step, error))?;
         let queues: Vec<_> = queues.into_iter().map(Arc::new).collect();
-        let refused_to = |what, source| TapError::Refused { what, name: name.to_owned(), source };
+        let refused_to = |what, source| TapError::Refused { layer, what, name: name.to_owned(), source };
         if self.options.persist {
             // There is at least one queue: the options were checked.
             queues[0].set_persistent(true).map_err(|error| refused_to("keep", error))?;
@@ -140,7 +188,7 @@ impl TapDevice {
         // Kernels before 5.0 cannot: the host's side then always has a carrier.
         let _ = queues[0].set_carrier(self.up);
         let mut links = HostLinks::open(&namespace)?;
-        let gone = || TapError::Gone(name.to_owned());
+        let gone = || TapError::Gone { layer, name: name.to_owned() };
         let link = links.find(name)?.ok_or_else(gone)?;
         if let Some(mac) = self.options.host_mac {
             links.set_mac(&link, mac)?;
@@ -179,13 +227,15 @@ impl TapDevice {
             return Ok(());
         }
         // It was moved into another namespace, as one does to give it to a container: its queues go on.
+        let layer = self.layer;
         let namespace = attached.queues[0].namespace().map_err(|source| TapError::Refused {
+            layer,
             what: "follow",
             name: name.clone(),
             source,
         })?;
         attached.links = HostLinks::open(&Namespace::Other(namespace))?;
-        attached.link = attached.links.find(&name)?.ok_or(TapError::Gone(name))?;
+        attached.link = attached.links.find(&name)?.ok_or(TapError::Gone { layer, name })?;
         Ok(())
     }
 
@@ -193,7 +243,8 @@ impl TapDevice {
         if let Some(attached) = &mut self.attached {
             if mtu > attached.link.max_mtu {
                 bail!(
-                    "the MTU {mtu} is too large, the tap {} takes at most {}",
+                    "the MTU {mtu} is too large, the {} {} takes at most {}",
+                    self.layer.word(),
                     self.name,
                     attached.link.max_mtu
                 );
@@ -216,7 +267,7 @@ impl Device for TapDevice {
             self.last.mtu = attached.link.mtu;
             self.last.max_mtu = attached.link.max_mtu;
         }
-        self.last.mac = Some(self.mac);
+        self.last.mac = self.mac;
         self.last.link_up = self.attached.as_ref().is_some_and(|attached| attached.link.up);
         self.last.generation = self.generation;
         self.last.clone()
@@ -240,7 +291,9 @@ impl Device for TapDevice {
     }
 
     fn tx_queue(&mut self, thread: u32) -> Result<TapTx, Failure> {
-        let Some(attached) = &self.attached else { bail!("the tap {} went away", self.name) };
+        let Some(attached) = &self.attached else {
+            bail!("the {} {} went away", self.layer.word(), self.name)
+        };
         let queue = &attached.queues[thread as usize % attached.queues.len()];
         Ok(TapTx::new(Arc::clone(queue), Arc::clone(&self.counts)))
     }
@@ -255,26 +308,29 @@ impl Device for TapDevice {
                 }
             }
             Change::Mtu(mtu) => self.set_mtu(mtu)?,
+            Change::Mac(_) if self.mac.is_none() => bail!("a tun has no MAC address"),
             Change::Mac(mac) if !mac.is_unicast() => bail!("the MAC address {mac} is not a unicast address"),
-            Change::Mac(mac) => self.mac = mac,
+            Change::Mac(mac) => self.mac = Some(mac),
             // A tap hands over every frame.
-            Change::Promiscuous(_) => {}
+            Change::Promiscuous(_) | Change::Address { .. } => {}
         }
         Ok(())
     }
 }
 
-fn refused(name: &str, step: Step, error: Errno) -> TapError {
+fn refused(layer: Layer, name: &str, step: Step, error: Errno) -> TapError {
     let name = name.to_owned();
     match (step, error) {
         (Step::Open, Errno::NOENT | Errno::NODEV | Errno::NXIO) => TapError::NoTun,
         (Step::Open, Errno::PERM | Errno::ACCESS) => TapError::NotForUs,
-        (Step::Open, source) => TapError::Refused { what: "make", name, source },
-        (_, Errno::PERM | Errno::ACCESS) => TapError::NoPermission(name),
-        (Step::Attach, Errno::BUSY) => TapError::Busy(name),
-        (Step::Attach, Errno::INVAL) => TapError::Taken(name),
-        (Step::Attach, source) => TapError::Refused { what: "make", name, source },
-        (Step::Offloads, source) => TapError::Refused { what: "switch on the offloads of", name, source },
+        (Step::Open, source) => TapError::Refused { layer, what: "make", name, source },
+        (_, Errno::PERM | Errno::ACCESS) => TapError::NoPermission { layer, name },
+        (Step::Attach, Errno::BUSY) => TapError::Busy { layer, name },
+        (Step::Attach, Errno::INVAL) => TapError::Taken { layer, name },
+        (Step::Attach, source) => TapError::Refused { layer, what: "make", name, source },
+        (Step::Offloads, source) => {
+            TapError::Refused { layer, what: "switch on the offloads of", name, source }
+        }
     }
 }
 
@@ -299,7 +355,7 @@ mod tests {
                 "the name t0 is taken on the host by a device that is no tap, or by a tap with another number of queues",
             ),
         ] {
-            assert_eq!(refused("t0", step, error).to_string(), message);
+            assert_eq!(refused(Layer::Ethernet, "t0", step, error).to_string(), message);
         }
     }
 }

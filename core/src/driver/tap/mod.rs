@@ -1,4 +1,4 @@
-//! `tap`: a virtual Ethernet cable to the host, or to one of its network namespaces.
+//! `tap`: a virtual Ethernet cable to the host, or to one of its network namespaces; `tun`: the same for IP packets.
 //!
 //! Frames come and go with a virtio-net header: partial checksums and GSO packets of up to 64 KiB stay as they are.
 
@@ -10,9 +10,10 @@ mod sys;
 mod tests;
 mod tx_queue;
 
-pub use device::{Tap, TapDevice};
-pub use options::{Options, OptionsError};
+pub use device::{Tap, TapDevice, Tun};
+pub use options::{Options, OptionsError, TunOptions};
 pub use rx_queue::TapRx;
 pub use tx_queue::TapTx;
 
 raddle_plugin_api::driver!(Tap);
+raddle_plugin_api::driver!(Tun);

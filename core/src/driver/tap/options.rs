@@ -36,6 +36,37 @@ pub struct Options {
     pub host_mac: Option<MacAddress>,
 }
 
+/// The keys of a `tun` interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct TunOptions {
+    /// Name of the tun on the host, made if it is not there. Without it: the interface's name.
+    #[serde(default)]
+    pub device: Option<String>,
+    /// Network namespace of the host, as `ip netns` names it, in which the tun is made. Without it: raddle's own.
+    #[serde(default)]
+    pub namespace: Option<String>,
+    /// Queues, 1 to 64.
+    #[serde(default = "one")]
+    pub queues: u32,
+    /// Whether the tun stays on the host when raddle ends.
+    #[serde(default)]
+    pub persist: bool,
+    /// Addresses that the host's side is given.
+    #[serde(default)]
+    pub host_addresses: Vec<InterfaceAddress>,
+    /// Whether the host's side is set up.
+    #[serde(default = "yes")]
+    pub host_up: bool,
+}
+
+impl From<TunOptions> for Options {
+    fn from(options: TunOptions) -> Self {
+        let TunOptions { device, namespace, queues, persist, host_addresses, host_up } = options;
+        Self { device, namespace, queues, persist, host_addresses, host_up, host_mac: None }
+    }
+}
+
 fn one() -> u32 {
     1
 }

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::sys::TapQueue;
 use crate::driver::counts::QueueCounts;
-use crate::driver::vnet::{VNET_BYTES, take_off};
+use crate::driver::vnet::{BURST_BYTES, VNET_BYTES, take_off};
 
 /// The largest frame: an IP packet of 64 KiB behind an Ethernet header with a tag, in bytes.
 const MAX_FRAME_BYTES: usize = 65_535 + 14 + 4;
@@ -32,9 +32,9 @@ impl TapRx {
         Ok(Self { queue, watch, gone: false, spare: SpareBuffers::default(), counts })
     }
 
-    /// Reads one frame; `Ok(false)` when there is none.
+    /// Reads one frame; returns its length, or `None` when there is none.
     #[inline]
-    fn take(&mut self, rx: &mut Receive<'_>) -> Result<bool, Errno> {
+    fn take(&mut self, rx: &mut Receive<'_>) -> Result<Option<usize>, Errno> {
         let queue = &self.queue;
         let mut length = None;
         let held = rx.read(&mut self.spare, VNET_BYTES, VNET_BYTES + MAX_FRAME_BYTES, |pieces| {
@@ -43,10 +43,10 @@ impl TapRx {
         })?;
         let Some(mut held) = held else {
             // Without buffers the frame was thrown away, which the SDK has counted.
-            return Ok(length.is_some());
+            return Ok(length);
         };
         let mut packet = rx.worker().open(&mut held);
-        match take_off(&mut packet) {
+        match take_off(&mut packet, self.queue.layer().header_bytes()) {
             Some(offload) => {
                 packet.set_offload(&offload);
                 rx.push_held(held);
@@ -56,7 +56,7 @@ impl TapRx {
                 rx.count_lost(1);
             }
         }
-        Ok(true)
+        Ok(length)
     }
 
     /// Falls silent: the tap was removed.
@@ -70,10 +70,12 @@ impl TapRx {
 
 impl RxQueue for TapRx {
     fn receive(&mut self, rx: &mut Receive<'_>) {
-        while rx.room() > 0 && !self.gone {
+        let mut copied = 0;
+        while rx.room() > 0 && copied < BURST_BYTES && !self.gone {
             match self.take(rx) {
-                Ok(true) | Err(Errno::INTR) => {}
-                Ok(false) => break,
+                Ok(Some(length)) => copied += length,
+                Err(Errno::INTR) => {}
+                Ok(None) => break,
                 Err(Errno::BADFD | Errno::NODEV | Errno::NXIO) => self.leave(),
                 // The frame could not be handed over, and is lost.
                 Err(_) => {

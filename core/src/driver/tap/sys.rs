@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::driver::vnet::VNET_BYTES;
+use crate::driver::vnet::{ETHERNET_BYTES, VNET_BYTES};
 
 /// The device that makes taps.
 pub const TUN_PATH: &str = "/dev/net/tun";
@@ -25,27 +25,62 @@ pub enum Step {
     Offloads,
 }
 
-/// A queue of a tap.
+/// What a device carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layer {
+    /// Ethernet frames: a tap.
+    Ethernet,
+    /// IP packets without a header in front: a tun.
+    Ip,
+}
+
+impl Layer {
+    /// The kernel's word for such a device.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Ethernet => "tap",
+            Self::Ip => "tun",
+        }
+    }
+
+    /// Bytes of the header that every packet has.
+    pub const fn header_bytes(self) -> usize {
+        match self {
+            Self::Ethernet => ETHERNET_BYTES,
+            Self::Ip => 20,
+        }
+    }
+
+    const fn flag(self) -> libc::c_int {
+        match self {
+            Self::Ethernet => libc::IFF_TAP,
+            Self::Ip => libc::IFF_TUN,
+        }
+    }
+}
+
+/// A queue of a tap or tun.
 #[derive(Debug)]
 pub struct TapQueue {
     fd: OwnedFd,
+    layer: Layer,
 }
 
 impl TapQueue {
-    /// Makes the tap of this name, of up to 15 bytes, in the calling thread's network namespace, or takes up the one
+    /// Makes the device of this name, of up to 15 bytes, in the calling thread's network namespace, or takes up the one
     /// that is there; with `several`, one queue of many. Frames have a virtio-net header of [`VNET_BYTES`] bytes.
     ///
     /// # Errors
     /// The step that failed, and why.
-    pub fn open(name: &str, several: bool) -> Result<Self, (Step, Errno)> {
+    pub fn open(name: &str, layer: Layer, several: bool) -> Result<Self, (Step, Errno)> {
         let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let fd = rustix::fs::open(TUN_PATH, flags, Mode::empty()).map_err(|error| (Step::Open, error))?;
-        let queue = Self { fd };
+        let queue = Self { fd, layer };
         let mut request = request(name);
         let several = if several { libc::IFF_MULTI_QUEUE } else { 0 };
         // The flags fit 16 bits by their definition.
         request.ifr_ifru.ifru_flags =
-            (libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR | several) as libc::c_short;
+            (layer.flag() | libc::IFF_NO_PI | libc::IFF_VNET_HDR | several) as libc::c_short;
         queue.ioctl(libc::TUNSETIFF, (&raw mut request).cast()).map_err(|error| (Step::Attach, error))?;
         let offloads = |error| (Step::Offloads, error);
         let mut header_bytes = VNET_BYTES as libc::c_int;
@@ -55,6 +90,11 @@ impl TapQueue {
             .or_else(|_| queue.ioctl_value(libc::TUNSETOFFLOAD, OFFLOADS))
             .map_err(offloads)?;
         Ok(queue)
+    }
+
+    /// What it carries.
+    pub fn layer(&self) -> Layer {
+        self.layer
     }
 
     /// The tap's name at present, in whatever namespace it is.

@@ -28,7 +28,7 @@ impl TxQueue for TapTx {
         let mut sent = 0;
         for position in 0..tx.len() {
             let packet = tx.packet(position);
-            let Some(vnet) = encode(&packet) else {
+            let Some(vnet) = encode(&packet, self.queue.layer().header_bytes()) else {
                 self.counts.tx_malformed.add(1);
                 continue;
             };

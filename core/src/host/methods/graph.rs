@@ -112,7 +112,7 @@ impl Engine {
         self.add_method("feature.list", |engine, _| Ok(serde_json::to_value(engine.arc_reports())?));
         self.add_method("init.list", |engine, _| {
             let run = engine.inits_run.borrow();
-            let rows = run.iter().enumerate().map(|(index, (name, plugin))| InitReport {
+            let rows = run.iter().enumerate().map(|(index, (name, plugin, _))| InitReport {
                 order: index + 1,
                 name: name.clone(),
                 plugin: plugin.clone(),
@@ -137,10 +137,8 @@ impl Engine {
     }
 
     /// Name of the plugin that an owner is.
-    pub(super) fn owner_name(&self, owner: Owner) -> String {
-        let images = self.images.borrow();
-        let image = images.iter().find(|image| image.owner == owner);
-        image.map(|image| image.parts.name.clone()).unwrap_or_default()
+    pub(in crate::host) fn owner_name(&self, owner: Owner) -> String {
+        self.owner_names.borrow().get(&owner).cloned().unwrap_or_default()
     }
 
     fn node_report(&self, index: u16) -> Option<NodeReport> {

@@ -26,9 +26,23 @@ struct FeatureSwitch {
 }
 
 #[derive(Deserialize)]
+struct FeatureHold {
+    interface: u32,
+    feature: String,
+    held: bool,
+}
+
+#[derive(Deserialize)]
 struct StateSwitch {
     interface: u32,
     up: bool,
+}
+
+#[derive(Deserialize)]
+struct FibSwitch {
+    interface: u32,
+    ip4: u32,
+    ip6: u32,
 }
 
 #[derive(Deserialize)]
@@ -38,8 +52,23 @@ struct ChangeRequest {
 }
 
 #[derive(Deserialize)]
+struct PromiscuousSwitch {
+    interface: u32,
+    by: String,
+    on: bool,
+}
+
+#[derive(Deserialize)]
+struct FlagSwitch {
+    interface: u32,
+    set: u32,
+    clear: u32,
+}
+
+#[derive(Deserialize)]
 struct RxModeSwitch {
     interface: u32,
+    queue: Option<u32>,
     mode: RxMode,
 }
 
@@ -104,19 +133,43 @@ impl Engine {
             engine.change_interface(interface, change)?;
             Ok(Value::Null)
         });
+        self.add_method("interface.refresh", |engine, arguments| {
+            engine.refresh_interface(typed::<ByIndex>(arguments)?.interface);
+            Ok(Value::Null)
+        });
+        self.add_method("interface.promiscuous", |engine, arguments| {
+            let PromiscuousSwitch { interface, by, on } = typed(arguments)?;
+            engine.set_promiscuous(interface, &by, on)?;
+            Ok(Value::Null)
+        });
+        self.add_method("interface.flags", |engine, arguments| {
+            let FlagSwitch { interface, set, clear } = typed(arguments)?;
+            engine.change_flags(interface, set, clear)?;
+            Ok(Value::Null)
+        });
         self.add_method("interface.xconnect", |engine, arguments| {
             let Xconnect { interface, peer } = typed(arguments)?;
             engine.set_xconnect(interface, peer)?;
             Ok(Value::Null)
         });
+        self.add_method("interface.set-fib", |engine, arguments| {
+            let FibSwitch { interface, ip4, ip6 } = typed(arguments)?;
+            engine.set_interface_fib(interface, ip4, ip6)?;
+            Ok(Value::Null)
+        });
         self.add_method("interface.rx-mode", |engine, arguments| {
-            let RxModeSwitch { interface, mode } = typed(arguments)?;
-            engine.set_rx_mode(interface, mode);
+            let RxModeSwitch { interface, queue, mode } = typed(arguments)?;
+            engine.set_rx_mode(interface, queue, mode)?;
             Ok(Value::Null)
         });
         self.add_method("feature.set", |engine, arguments| {
             let FeatureSwitch { interface, feature, enabled } = typed(arguments)?;
             engine.set_feature(interface, &feature, enabled)?;
+            Ok(Value::Null)
+        });
+        self.add_method("feature.hold", |engine, arguments| {
+            let FeatureHold { interface, feature, held } = typed(arguments)?;
+            engine.hold_feature(interface, &feature, held)?;
             Ok(Value::Null)
         });
         self.add_method("driver.list", |engine, _| {

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::table::typed;
 use crate::graph::{NodeInfo, Owner};
 use crate::host::{Engine, ImageState};
-use crate::runtime::{Clock, NodeTotals};
+use crate::runtime::{Clock, NodeTotals, RxState};
 
 /// What `show runtime` shows.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -50,8 +50,8 @@ pub struct ThreadRuntime {
 pub struct NodeRuntime {
     /// Its name.
     pub name: String,
-    /// `active`; for input nodes `polling`, `adaptive` (sleeps when nothing comes in) or `disabled`; `quarantined` or
-    /// `gone` with its plugin.
+    /// `active`; for input nodes what they do at present: `polling`, `interrupt` (they wait for descriptors of their queues),
+    /// `disabled`; `quarantined` or `gone` with its plugin.
     pub state: String,
     /// Calls.
     pub calls: u64,
@@ -89,11 +89,11 @@ struct ThreadQuery {
 }
 
 /// Name of a thread, for people.
-pub(super) fn thread_name(thread: usize) -> String {
+pub(in crate::host) fn thread_name(thread: usize) -> String {
     if thread == 0 { "main".to_owned() } else { format!("worker-{thread}") }
 }
 
-fn ratio(amount: u64, of: u64) -> Option<f64> {
+pub(super) fn ratio(amount: u64, of: u64) -> Option<f64> {
     (of > 0).then(|| amount as f64 / of as f64)
 }
 
@@ -182,17 +182,25 @@ impl Engine {
         let drivers = self.drivers.borrow();
         let Some(driver) = drivers.iter().find(|driver| driver.input_node == index) else { return "polling" };
         let interfaces = self.interfaces.borrow();
-        let receives = interfaces.iter().any(|(_, interface)| {
-            interface.driver == driver.name
-                && interface.admin_up
-                && interface.properties.link_up
-                && interface.placement.contains(&thread)
+        let receiving = interfaces.iter().map(|(_, interface)| interface).filter(|interface| {
+            interface.driver == driver.name && interface.admin_up && interface.properties.link_up
         });
-        if receives { "adaptive" } else { "disabled" }
+        let mut states = receiving
+            .flat_map(|interface| interface.placement.iter().zip(&interface.rx_status))
+            .filter(|(on, _)| **on == thread)
+            .map(|(_, status)| status.state())
+            .peekable();
+        if states.peek().is_none() {
+            "disabled"
+        } else if states.any(|state| state == RxState::Polling) {
+            "polling"
+        } else {
+            "interrupt"
+        }
     }
 
     /// Packets dropped for this reason since the start, on all threads.
-    fn error_total(&self, error: usize) -> u64 {
+    pub(in crate::host) fn error_total(&self, error: usize) -> u64 {
         self.threads.borrow().all_shared().map(|shared| shared.errors.total(error)).sum()
     }
 

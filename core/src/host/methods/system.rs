@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::runtime::thread_name;
 use crate::host::Engine;
+use crate::process::TaskInfo;
+use crate::runtime::{CauseStats, Clock, LateWorker};
 
 /// A thread, for `show threads`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -75,6 +77,10 @@ pub struct BarrierReport {
     pub causes: Vec<BarrierCause>,
     /// Holds by their length; bands without any are left out.
     pub histogram: Vec<BarrierBand>,
+    /// How often a worker did not come within a second.
+    pub late: u64,
+    /// The last one that did not.
+    pub last_late: Option<LateWorker>,
 }
 
 /// Holds of one cause.
@@ -91,6 +97,10 @@ pub struct BarrierCause {
     pub longest_ns: u64,
     /// Their sum, in ns.
     pub total_ns: u64,
+    /// How long the workers were waited for, each until its pass was over: the mean, in ns.
+    pub mean_wait_ns: u64,
+    /// The longest wait, in ns.
+    pub longest_wait_ns: u64,
 }
 
 /// Holds of about one length.
@@ -115,8 +125,16 @@ pub struct ProcessReport {
     pub name: String,
     /// The plugin that started it.
     pub plugin: String,
-    /// How often it was polled.
-    pub polls: u64,
+    /// `sleeping` (its timer has it polled) or `waiting` (for an event, a descriptor, an answer).
+    pub state: String,
+    /// How long it still sleeps at most, in ns.
+    pub sleeps_ns: Option<u64>,
+    /// How often it was woken; it suspended itself as often.
+    pub wakes: u64,
+    /// Time that it took in all, in ns.
+    pub spent_ns: u64,
+    /// Its longest turn, in ns: the main thread did nothing else meanwhile.
+    pub longest_ns: u64,
 }
 
 fn nanos(time: std::time::Duration) -> u64 {
@@ -125,22 +143,32 @@ fn nanos(time: std::time::Duration) -> u64 {
 
 impl Engine {
     pub(super) fn add_system_methods(&self) {
+        self.add_method("daemon.state-directory", |engine, _| {
+            Ok(serde_json::to_value(&engine.config.state_directory)?)
+        });
         self.add_method("thread.list", |engine, _| Ok(serde_json::to_value(engine.thread_reports())?));
         self.add_method("buffer.show", |engine, _| Ok(serde_json::to_value(engine.buffer_report())?));
         self.add_method("barrier.show", |engine, _| Ok(serde_json::to_value(engine.barrier_report())?));
-        self.add_method("process.list", |engine, _| {
-            let tasks = engine.executor.borrow().list();
-            let rows = tasks.into_iter().map(|task| ProcessReport {
-                task: task.task,
-                name: task.name,
-                plugin: engine.owner_name(task.owner),
-                polls: task.polls,
-            });
-            Ok(serde_json::to_value(rows.collect::<Vec<_>>())?)
-        });
+        self.add_method("process.list", |engine, _| Ok(serde_json::to_value(engine.process_reports())?));
     }
 
-    fn thread_reports(&self) -> Vec<ThreadReport> {
+    pub(in crate::host) fn process_reports(&self) -> Vec<ProcessReport> {
+        let (tasks, now_ns) = (self.executor.borrow().list(), Clock.now_ns());
+        let ns = |clocks: u64| (clocks as f64 * 1e9 / Clock::ticks_per_second()) as u64;
+        let report = |task: TaskInfo| ProcessReport {
+            task: task.task,
+            name: task.name,
+            plugin: self.owner_name(task.owner),
+            state: if task.sleeps_until_ns.is_some() { "sleeping" } else { "waiting" }.to_owned(),
+            sleeps_ns: task.sleeps_until_ns.map(|until_ns| until_ns.saturating_sub(now_ns)),
+            wakes: task.wakes,
+            spent_ns: ns(task.clocks),
+            longest_ns: ns(task.longest),
+        };
+        tasks.into_iter().map(report).collect()
+    }
+
+    pub(in crate::host) fn thread_reports(&self) -> Vec<ThreadReport> {
         let (threads, graph, interfaces) =
             (self.threads.borrow(), self.graph.borrow(), self.interfaces.borrow());
         let report = |thread: usize| {
@@ -171,7 +199,7 @@ impl Engine {
         (0..threads.count()).map(report).collect()
     }
 
-    fn buffer_report(&self) -> BufferReport {
+    pub(in crate::host) fn buffer_report(&self) -> BufferReport {
         let pool = &self.any.pool;
         let threads: Vec<ThreadBuffers> = (self.threads.borrow().all_shared().enumerate())
             .map(|(thread, shared)| ThreadBuffers {
@@ -197,15 +225,17 @@ impl Engine {
         }
     }
 
-    fn barrier_report(&self) -> BarrierReport {
+    pub(in crate::host) fn barrier_report(&self) -> BarrierReport {
         let threads = self.threads.borrow();
         let stats = threads.barrier_stats();
-        let cause = |(cause, &(holds, longest, sum)): (&String, &(u64, _, _))| BarrierCause {
+        let cause = |(cause, stats): (&String, &CauseStats)| BarrierCause {
             cause: cause.clone(),
-            holds,
-            mean_ns: nanos(sum) / holds.max(1),
-            longest_ns: nanos(longest),
-            total_ns: nanos(sum),
+            holds: stats.holds,
+            mean_ns: nanos(stats.sum) / stats.holds.max(1),
+            longest_ns: nanos(stats.longest),
+            total_ns: nanos(stats.sum),
+            mean_wait_ns: nanos(stats.wait_sum) / stats.holds.max(1),
+            longest_wait_ns: nanos(stats.longest_wait),
         };
         let bands = stats.histogram.iter().enumerate().filter(|(_, holds)| **holds > 0);
         BarrierReport {
@@ -214,6 +244,8 @@ impl Engine {
             histogram: bands
                 .map(|(band, &holds)| BarrierBand { from_ns: 1 << band, below_ns: 2 << band, holds })
                 .collect(),
+            late: stats.late,
+            last_late: stats.last_late.clone(),
         }
     }
 }

@@ -1,12 +1,15 @@
 //! Methods on traces.
 
+use raddle_plugin_api::{Failure, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::runtime::thread_name;
 use super::table::typed;
+use crate::filter::Filter;
+use crate::graph::DROP_NODE;
 use crate::host::Engine;
-use crate::runtime::{PacketTrace, TraceEntry};
+use crate::runtime::{Goal, PacketTrace, Pursuit, TraceEntry};
 
 /// What `show trace` shows.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -64,8 +67,10 @@ pub struct DropReport {
 
 #[derive(Deserialize)]
 struct Wanted {
-    node: String,
+    /// `None`: packets that end in `drop`.
+    node: Option<String>,
     count: u32,
+    filter: Option<Filter>,
 }
 
 #[derive(Deserialize)]
@@ -76,9 +81,7 @@ struct Query {
 impl Engine {
     pub(super) fn add_trace_methods(&self) {
         self.add_method("trace.add", |engine, arguments| {
-            let Wanted { node, count } = typed(arguments)?;
-            let node = usize::from(engine.find_node(&node)?);
-            engine.threads.borrow().all_shared().for_each(|shared| shared.trace.want(node, count));
+            engine.want_traces(typed(arguments)?)?;
             Ok(Value::Null)
         });
         self.add_method("trace.list", |engine, arguments| {
@@ -88,6 +91,27 @@ impl Engine {
             engine.threads.borrow().all_shared().for_each(|shared| shared.trace.clear());
             Ok(Value::Null)
         });
+    }
+
+    fn want_traces(&self, wanted: Wanted) -> Result<(), Failure> {
+        let Wanted { node, count, filter } = wanted;
+        let node = node.map(|node| self.find_node(&node)).transpose()?;
+        let threads = self.threads.borrow();
+        if let (Some(node), None) = (node, &filter) {
+            threads.all_shared().for_each(|shared| shared.trace.want(usize::from(node), count));
+            return Ok(());
+        }
+        // Filters are held against packets as they come in; those that pass are followed from there on.
+        let goal = match node {
+            None | Some(DROP_NODE) => Goal::Drop,
+            Some(node) => Goal::Node(node),
+        };
+        if !threads.all_shared().all(|shared| shared.trace.has_room_to_pursue()) {
+            bail!("too many traces are waiting for packets; `clear trace` ends them");
+        }
+        let pursuit = Pursuit { goal, filter, left: count };
+        threads.all_shared().for_each(|shared| shared.trace.pursue(pursuit.clone()));
+        Ok(())
     }
 
     fn trace_report(&self, max: usize) -> TraceReport {

@@ -13,6 +13,8 @@ pub trait Address: Copy + Ord + Eq + Hash + fmt::Debug + Send + Sync + 'static {
 
     /// The first 16 bits.
     fn top16(self) -> usize;
+    /// The first 32 bits.
+    fn top32(self) -> u32;
     /// 64 bits of the address from bit `from` on, zeros behind its end.
     fn window(self, from: u32) -> u64;
     /// The address shifted left, zeros coming in; a shift by all bits or more gives zero.
@@ -41,6 +43,11 @@ macro_rules! address {
             #[inline(always)]
             fn top16(self) -> usize {
                 (self >> (<$number>::BITS - 16)) as usize
+            }
+
+            #[inline(always)]
+            fn top32(self) -> u32 {
+                (self >> (<$number>::BITS - 32)) as u32
             }
 
             #[inline(always)]

@@ -10,9 +10,9 @@ pub(super) use mapped::Words;
 pub(super) use modelled::Words;
 
 #[cfg(not(loom))]
-pub(super) use core::sync::atomic::{AtomicU32, Ordering};
+pub(super) use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 #[cfg(loom)]
-pub(super) use loom::sync::atomic::{AtomicU32, Ordering};
+pub(super) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 #[cfg(not(loom))]
 mod mapped {

@@ -8,7 +8,7 @@ use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
 
-use super::{Lpm4, Prefix};
+use super::{Lpm4, Lpm6, Prefix};
 
 fn prefix(address: u32, len: u8) -> Prefix<u32> {
     Prefix::containing(address, len)
@@ -69,5 +69,24 @@ fn node_is_reused_only_behind_a_quiescent_reader() {
         lpm.insert(prefix(0x0000_8000, 20), 3).unwrap();
         reading.join().unwrap();
         assert_eq!(lpm.lookup(0x0000_8001), 3);
+    });
+}
+
+/// IPv6 lookups may begin below the first 32 bits, at a node that the writer is about to replace.
+#[test]
+fn reader_that_takes_the_shortcut_sees_before_or_after() {
+    loom::model(|| {
+        let mut lpm = Lpm6::new().unwrap();
+        let (near, far) = (0x1200_u128 << 80, 0x8000_u128 << 80);
+        lpm.insert(Prefix::containing(0, 36), 1).unwrap();
+        let reader = lpm.reader();
+        let reading = thread::spawn(move || {
+            assert!([1, 2].contains(&reader.lookup(0x0123_u128 << 80)));
+            assert_eq!(reader.lookup(far), 0);
+        });
+        lpm.insert(Prefix::containing(0x0120_u128 << 80, 44), 2).unwrap();
+        reading.join().unwrap();
+        assert_eq!(lpm.lookup(0x0123_u128 << 80), 2);
+        assert_eq!(lpm.lookup(near), 0);
     });
 }

@@ -8,6 +8,7 @@ use super::block::{AtomicU32, Ordering, Words};
 use super::entry::{Entry, LeafIndex, MAX_LEAF};
 use super::lookup::{CACHED_BYTES, ROOT_ENTRIES, Shared};
 use super::nodes::Nodes;
+use super::stems::{STEM_BITS, Stems};
 use super::trie::{Change, Paint};
 
 /// The writer's handle of an IPv4 table.
@@ -64,6 +65,7 @@ impl<A: Address> Lpm<A> {
             nodes: Nodes::reserve_words()?,
             default: AtomicU32::new(0),
             large: AtomicU32::new(0),
+            stems: Stems::new(A::BITS > STEM_BITS)?,
         });
         let reader = LpmReader { shared: Arc::clone(&shared), family: core::marker::PhantomData };
         Ok(Self { nodes: Nodes::new(shared)?, reader })
@@ -122,6 +124,9 @@ impl<A: Address> Lpm<A> {
         self.nodes.make_room().map_err(|source| LpmError::Memory { bytes, source })?;
         let paint = paint((len - 1) % 16 + 1);
         self.nodes.apply(Change { rest: prefix.address(), len, paint });
+        if prefix.len() > STEM_BITS {
+            self.reader.shared.renew_stem(prefix.address());
+        }
         let large = u32::from(self.nodes.used_bytes() > CACHED_BYTES);
         if self.reader.shared.large.load(Ordering::Relaxed) != large {
             self.reader.shared.large.store(large, Ordering::Relaxed);
@@ -179,6 +184,12 @@ impl<A: Address> LpmReader<A> {
     #[inline(always)]
     pub fn lookup(&self, address: A) -> LeafIndex {
         self.shared.lookup(address)
+    }
+
+    /// As [`Self::lookup`], without the default route.
+    #[inline]
+    pub fn lookup_specific(&self, address: A) -> LeafIndex {
+        self.shared.lookup_specific(address)
     }
 
     /// Fetches what a lookup of `address` reads first into the cache.

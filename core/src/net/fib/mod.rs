@@ -15,10 +15,12 @@ mod lpm;
 mod nodes;
 mod path;
 mod path_set;
+mod pinned;
 #[allow(unsafe_code)]
 mod rank;
 mod route;
 mod runs;
+mod stems;
 mod table;
 mod trie;
 
@@ -26,6 +28,7 @@ pub use address::{Address, Prefix, PrefixError};
 pub use entry::{LeafIndex, MAX_LEAF};
 pub use lpm::{Lpm, Lpm4, Lpm6, LpmError, LpmReader, LpmReader4, LpmReader6};
 pub use path::{Action, Forwarding, MAX_NEXT_HOPS, NextHop, Path, Source};
+pub use pinned::Pinned;
 pub use table::{Fib, FibError, Resolver, RouteView};
 
 #[cfg(all(test, loom))]

@@ -24,6 +24,8 @@ const CHANGE_UNITS: usize = 8 * (2 * FULL_UNITS + 16);
 /// Address space of a table's nodes: 4 GiB, of which only what is written takes memory.
 const RESERVED_UNITS: usize = MAX_UNITS / 8;
 const LEAST_UNITS: usize = 1 << 14;
+/// Unit 0 is never a node, nor written: a reader that takes a step in vain reads there.
+const FIRST_UNIT: usize = 1;
 
 pub(super) struct Nodes {
     pub(super) shared: Arc<Shared>,
@@ -48,7 +50,7 @@ impl Nodes {
         Ok(Self {
             shared,
             bases,
-            top: 0,
+            top: FIRST_UNIT,
             free_small: Vec::new(),
             free_full: Vec::new(),
             limbo: Limbo::new(),

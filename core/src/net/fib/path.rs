@@ -22,7 +22,10 @@ impl Source {
     /// Neighbours that were resolved on a connected network, as host routes.
     pub const NEIGHBOR: Self = Self { preference: 2, owner: 0 };
 
-    /// A source of its own, such as a routing plugin.
+    /// Routes that were loaded from a file, or in batches.
+    pub const LOADED: Self = Self { preference: 3, owner: 0 };
+
+    /// A source of its own, such as a routing plugin; preferences below 10 are the core's.
     pub const fn dynamic(preference: u8, owner: u16) -> Self {
         Self { preference, owner }
     }
@@ -77,6 +80,13 @@ pub enum Action {
     Table {
         /// The table's number.
         table: u32,
+    },
+    /// Sends to a node.
+    Node {
+        /// The node's number.
+        node: u16,
+        /// Its name.
+        name: String,
     },
 }
 
@@ -145,6 +155,11 @@ pub enum Forwarding {
     Table {
         /// The table's number.
         table: u32,
+    },
+    /// To this node.
+    Node {
+        /// The node's number.
+        node: u16,
     },
 }
 

@@ -140,6 +140,10 @@ impl<A: Address> PathSets<A> {
         self.next_hops.range(first..=last).next().is_some()
     }
 
+    pub(super) fn has_looped(&self) -> bool {
+        !self.looped.is_empty()
+    }
+
     pub(super) fn looped(&self) -> BTreeSet<SetId> {
         self.looped.clone()
     }
@@ -177,6 +181,7 @@ impl<A: Address> PathSets<A> {
             Action::Unreachable => return resolution,
             Action::Prohibit => return resolution.with(Forwarding::Prohibit),
             Action::Table { table } => return resolution.with(Forwarding::Table { table: *table }),
+            Action::Node { node, .. } => return resolution.with(Forwarding::Node { node: *node }),
         };
         let mut shares = Vec::with_capacity(next_hops.len());
         for next_hop in next_hops {

@@ -15,11 +15,16 @@ use super::route::{Candidate, Route, Routes, SetId};
 
 /// The owner of forwarding objects: it makes a leaf for each set of paths that a table uses.
 pub trait Resolver {
-    /// Makes a leaf with this content; it returns an index of 1 to [`MAX_LEAF`](super::MAX_LEAF).
+    /// Makes a leaf with this content; it returns an index of 1 to [`MAX_LEAF`](super::MAX_LEAF). `instead_of` is the leaf whose place
+    /// it takes at first, so that flows can keep their paths.
     ///
     /// # Errors
     /// When there is no room for it or an interface does not exist; the route is refused then.
-    fn create(&mut self, forwarding: &Forwarding) -> Result<LeafIndex, Box<dyn Error + Send + Sync>>;
+    fn create(
+        &mut self,
+        forwarding: &Forwarding,
+        instead_of: Option<LeafIndex>,
+    ) -> Result<LeafIndex, Box<dyn Error + Send + Sync>>;
 
     /// Changes the content of a leaf whose index stays in the table. What cannot be made is to drop packets.
     fn update(&mut self, leaf: LeafIndex, forwarding: &Forwarding);
@@ -108,8 +113,17 @@ pub enum FibError {
 pub struct Fib<A> {
     lpm: Lpm<A>,
     routes: Routes<A>,
-    sets: PathSets<A>,
+    pub(super) sets: PathSets<A>,
     retired_leaves: Limbo<LeafIndex>,
+}
+
+/// How a new route would stand beside those to its prefix.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Standing {
+    best: Option<Candidate>,
+    /// The same source's route until now.
+    replaced: Option<Candidate>,
+    pub(super) becomes_best: bool,
 }
 
 /// One prefix's routes, as `show fib` gives them.
@@ -168,6 +182,11 @@ impl<A: Address> Fib<A> {
         self.sets.iter().map(|set| &set.action)
     }
 
+    /// Whether some route says exactly this; next hops ascending.
+    pub fn says(&self, action: &Action) -> bool {
+        self.sets.find(action).is_some()
+    }
+
     /// Bytes of the forwarding table's nodes.
     pub fn lpm_bytes(&self) -> usize {
         self.lpm.used_bytes()
@@ -185,44 +204,21 @@ impl<A: Address> Fib<A> {
         resolver: &mut impl Resolver,
     ) -> Result<(), FibError> {
         let action = checked::<A>(prefix, action)?;
-        let route = self.routes.find(prefix);
-        let (old_best, replaced) =
-            (route.map(|route| route.best), route.and_then(|route| route.of_source(source)));
-        let becomes_best = old_best.is_none_or(|best| source <= best.source);
+        let standing = self.standing(prefix, source);
         let known = self.sets.find(&action);
-        let (first, last) = (prefix.address(), prefix.last_address());
-        if becomes_best && (known.is_none() || self.sets.has_next_hop_in(first, last)) {
+        if standing.becomes_best && (known.is_none() || self.may_loop(prefix)) {
             self.refuse_loop(prefix, &action, known)?;
         }
         let set = match known {
             Some(set) => set,
-            None => {
-                let resolution = self.sets.resolve(&action, None, &self.routes);
-                let leaf = resolver
-                    .create(&resolution.forwarding)
-                    .map_err(|source| FibError::Resolve { prefix: prefix.to_string(), source })?;
-                self.sets.add(action, leaf, resolution)
-            }
+            None => self.make_set(prefix, action, standing, resolver)?,
         };
-        if becomes_best
-            && old_best.is_none_or(|best| best.set != set)
-            && let Err(error) = self.lpm.insert(prefix, self.sets.set(set).leaf)
-        {
-            if known.is_none() {
-                let leaf = self.sets.free_unused(set);
-                self.retired_leaves.retire(leaf);
-            }
-            return Err(error.into());
+        let attached = self.attach(prefix, source, set, standing, resolver);
+        if attached.is_err() && known.is_none() {
+            let leaf = self.sets.free_unused(set);
+            self.retired_leaves.retire(leaf);
         }
-        self.sets.acquire(set);
-        self.routes.put(prefix, Candidate { source, set });
-        if becomes_best {
-            self.propagate(first, last, resolver);
-        }
-        if let Some(replaced) = replaced {
-            self.release(replaced.set);
-        }
-        Ok(())
+        attached
     }
 
     /// Removes `source`'s route to `prefix`.
@@ -268,12 +264,30 @@ impl<A: Address> Fib<A> {
         self.routes.longest(address, A::BITS).map(|(prefix, route)| self.view(prefix, route))
     }
 
+    /// The routes to the longest prefix shorter than `prefix` that covers it.
+    pub fn cover(&self, prefix: Prefix<A>) -> Option<RouteView<'_, A>> {
+        let shorter = prefix.len().checked_sub(1)?;
+        self.routes.longest(prefix.address(), shorter).map(|(prefix, route)| self.view(prefix, route))
+    }
+
     /// The routes in order of their prefixes, from the start or after `cursor`, which need not be in the table any more.
     ///
     /// Each item costs the same wherever the cursor is: a caller takes a page, keeps the last prefix, and comes back
     /// later.
     pub fn routes_after(&self, cursor: Option<Prefix<A>>) -> impl Iterator<Item = RouteView<'_, A>> {
         self.routes.after(cursor).map(|(prefix, route)| self.view(prefix, route))
+    }
+
+    /// Prefixes in order with the sources of their routes, from the start or after `cursor`.
+    pub fn sources_after(
+        &self,
+        cursor: Option<Prefix<A>>,
+    ) -> impl Iterator<Item = (Prefix<A>, impl Iterator<Item = Source>)> {
+        let sources = |route: &'_ Route| {
+            let others: Vec<Source> = route.others().iter().map(|other| other.source).collect();
+            std::iter::once(route.best.source).chain(others)
+        };
+        self.routes.after(cursor).map(move |(prefix, route)| (prefix, sources(route)))
     }
 
     /// Tells the number of the epoch that has begun (see [`Lpm::set_epoch`]).
@@ -311,14 +325,74 @@ impl<A: Address> Fib<A> {
         }
     }
 
-    fn release(&mut self, set: SetId) {
+    /// How a route of `source` to `prefix` would stand beside those that are there.
+    pub(super) fn standing(&self, prefix: Prefix<A>, source: Source) -> Standing {
+        let route = self.routes.find(prefix);
+        let best = route.map(|route| route.best);
+        let replaced = route.and_then(|route| route.of_source(source));
+        Standing { best, replaced, becomes_best: best.is_none_or(|best| source <= best.source) }
+    }
+
+    /// Makes a set that no route uses yet.
+    pub(super) fn make_set(
+        &mut self,
+        prefix: Prefix<A>,
+        action: Action,
+        standing: Standing,
+        resolver: &mut impl Resolver,
+    ) -> Result<SetId, FibError> {
+        let resolution = self.sets.resolve(&action, None, &self.routes);
+        let instead_of =
+            standing.best.filter(|_| standing.becomes_best).map(|best| self.sets.set(best.set).leaf);
+        let leaf = resolver
+            .create(&resolution.forwarding, instead_of)
+            .map_err(|source| FibError::Resolve { prefix: prefix.to_string(), source })?;
+        Ok(self.sets.add(action, leaf, resolution))
+    }
+
+    /// Gives `prefix` a set by `source`.
+    pub(super) fn attach(
+        &mut self,
+        prefix: Prefix<A>,
+        source: Source,
+        set: SetId,
+        standing: Standing,
+        resolver: &mut impl Resolver,
+    ) -> Result<(), FibError> {
+        if standing.becomes_best && standing.best.is_none_or(|best| best.set != set) {
+            self.lpm.insert(prefix, self.sets.set(set).leaf)?;
+        }
+        self.sets.acquire(set);
+        self.routes.put(prefix, Candidate { source, set });
+        if standing.becomes_best {
+            self.propagate(prefix.address(), prefix.last_address(), resolver);
+        }
+        if let Some(replaced) = standing.replaced {
+            self.release(replaced.set);
+        }
+        Ok(())
+    }
+
+    pub(super) fn release(&mut self, set: SetId) {
         if let Some(leaf) = self.sets.release(set) {
             self.retired_leaves.retire(leaf);
         }
     }
 
+    /// Whether a set that is in the table already could lead to itself as the best of `prefix`: because some next hop lies
+    /// there, or because a removal closed a loop that it may be part of. Where neither is so, [`Self::refuse_loop`] has nothing
+    /// to find.
+    pub(super) fn may_loop(&self, prefix: Prefix<A>) -> bool {
+        self.sets.has_next_hop_in(prefix.address(), prefix.last_address()) || self.sets.has_looped()
+    }
+
     /// Fails if `prefix`, once its best route says `action`, were needed to reach one of its own next hops.
-    fn refuse_loop(&self, prefix: Prefix<A>, action: &Action, known: Option<SetId>) -> Result<(), FibError> {
+    pub(super) fn refuse_loop(
+        &self,
+        prefix: Prefix<A>,
+        action: &Action,
+        known: Option<SetId>,
+    ) -> Result<(), FibError> {
         let mut seen = BTreeSet::new();
         let mut open: Vec<IpAddr> = action.recursive().collect();
         while let Some(next_hop) = open.pop() {
@@ -365,7 +439,7 @@ impl<A: Address> Fib<A> {
 }
 
 /// The action in its one form, next hops ascending and equal ones joined, if it makes sense.
-fn checked<A: Address>(prefix: Prefix<A>, action: Action) -> Result<Action, FibError> {
+pub(super) fn checked<A: Address>(prefix: Prefix<A>, action: Action) -> Result<Action, FibError> {
     let Action::Via(mut next_hops) = action else { return Ok(action) };
     let name = || prefix.to_string();
     if next_hops.is_empty() {

@@ -3,19 +3,18 @@
 use std::fmt;
 use std::sync::Arc;
 
-use raddle_plugin_api::abi::MAX_INTERFACES;
 use raddle_plugin_api::prelude::*;
 use raddle_plugin_api::wire::{Icmp4Error, Ip4Address, Ip4Header};
 use serde::Serialize;
 
 use super::message::{MAX_ERROR_BYTES, write_error};
 use crate::net::icmp_field::{IcmpRequest, icmp_field};
+use crate::net::icmp_limits::{IcmpClass, PortBuckets};
+use crate::net::icmp_quote;
 use crate::net::local::OwnTable;
-use crate::net::rate_limit::TokenBucket;
 
-/// Errors a second that each worker sends on account of one interface's packets, and how many at once.
-const ERRORS_PER_SECOND: u32 = 1000;
-const ERROR_BURST: u32 = 100;
+/// ICMP's type of redirects, which have a limit of their own (RFC 1812 §5.2.7.2).
+const REDIRECT: u8 = 5;
 
 next! {
     /// Where errors go.
@@ -28,6 +27,8 @@ error! {
         Unreachable => "unreachable-sent": "destination unreachable: the sender was told",
         FragmentationNeeded => "fragmentation-needed-sent": "too big with DF set: the sender was told",
         TimeExceeded => "time-exceeded-sent": "TTL ran out: the sender was told",
+        ParameterProblem => "parameter-problem-sent": "a header field was wrong: the sender was told",
+        Redirect => "redirect-sent": "the sender was told of a better first hop",
         Other => "other-sent": "the sender was told by another ICMP error",
         NotAllowed => "not-allowed": "no error may be sent about such a packet (RFC 1812 section 4.3.2.7)",
         RateLimited => "rate-limited": "too many errors on account of one interface",
@@ -40,7 +41,8 @@ error! {
 pub struct Ip4IcmpError {
     own: Arc<OwnTable>,
     field: Field<IcmpRequest>,
-    buckets: Vec<TokenBucket>,
+    errors: PortBuckets,
+    redirects: PortBuckets,
     identification: u16,
 }
 
@@ -66,8 +68,11 @@ impl fmt::Display for Record {
             (3, 2) => f.write_str("protocol unreachable")?,
             (3, 3) => f.write_str("port unreachable")?,
             (3, 4) => write!(f, "unreachable - need to frag (mtu {data})")?,
+            (3, 5) => f.write_str("unreachable - source route failed")?,
             (3, 13) => f.write_str("unreachable - admin prohibited")?,
+            (5, 1) => write!(f, "redirect for host to {}", Ip4Address::from_bits(*data))?,
             (11, 0) => f.write_str("time exceeded in-transit")?,
+            (11, 1) => f.write_str("time exceeded, reassembly")?,
             (12, _) => write!(f, "parameter problem - octet {}", data >> 24)?,
             (kind, code) => write!(f, "type {kind} code {code}")?,
         }
@@ -84,7 +89,8 @@ impl Node for Ip4IcmpError {
         Ok(Self {
             own: init.resource()?,
             field: icmp_field(init)?,
-            buckets: vec![TokenBucket::new(ERRORS_PER_SECOND, ERROR_BURST); MAX_INTERFACES + 1],
+            errors: PortBuckets::new(init.resource()?, IcmpClass::Error),
+            redirects: PortBuckets::new(init.resource()?, IcmpClass::Redirect),
             identification: 0,
         })
     }
@@ -100,6 +106,7 @@ impl Ip4IcmpError {
         let request = packet.field(&self.field);
         let mut quoted = [0; Icmp4Error::MAX_QUOTE];
         let length = packet.copy_out(0, &mut quoted);
+        let length = icmp_quote::finish(packet, &mut quoted[..length]);
         let about = &quoted[..length];
         let (own, interface) = (self.own.read(env.worker()), packet.rx_interface());
         let Some((ip, _)) = Ip4Header::parse(about) else { return Ip4IcmpErrorReason::NotAllowed };
@@ -110,13 +117,15 @@ impl Ip4IcmpError {
             return Ip4IcmpErrorReason::NotAllowed;
         }
         // Only once it is known that an error would be sent: refused ones cost no token.
-        let bucket = (interface.0 as usize).min(MAX_INTERFACES);
-        if !self.buckets[bucket].take(env.now_ns()) {
+        let buckets = if request.kind == REDIRECT { &mut self.redirects } else { &mut self.errors };
+        if !buckets.take(interface, env.now_ns()) {
             return Ip4IcmpErrorReason::RateLimited;
         }
-        // To ourselves about a packet of our own, from the address that it was sent from.
+        // To ourselves about a packet of our own, from the address that it was sent from; about a packet to one of our
+        // addresses, from that; else from one of the interface that it came in by (RFC 1812 §4.3.2.4).
         let to_self = packet.is_local().then(|| ip.source());
-        let Some(source) = to_self.or_else(|| own.source4(interface, ip.source())) else {
+        let asked = own.is_own(ip.destination().to_std().into()).then(|| ip.destination());
+        let Some(source) = to_self.or(asked).or_else(|| own.source4(interface, ip.source())) else {
             return Ip4IcmpErrorReason::NoSource;
         };
         let sent = self.send(env, packet, request, source, about);
@@ -157,6 +166,8 @@ impl Ip4IcmpError {
             (3, 4) => Ip4IcmpErrorReason::FragmentationNeeded,
             (3, _) => Ip4IcmpErrorReason::Unreachable,
             (11, _) => Ip4IcmpErrorReason::TimeExceeded,
+            (12, _) => Ip4IcmpErrorReason::ParameterProblem,
+            (REDIRECT, _) => Ip4IcmpErrorReason::Redirect,
             _ => Ip4IcmpErrorReason::Other,
         })
     }

@@ -7,8 +7,10 @@ use crate::net::icmp_field::IcmpRequest;
 /// The longest error, IP header included, in bytes (RFC 1812 §4.3.2.3).
 pub const MAX_ERROR_BYTES: usize = Ip4Header::MIN_REASSEMBLY;
 
-/// Precedence 6, "internetwork control" (RFC 1812 §4.3.2.5).
-const TRAFFIC_CLASS: u8 = 0xc0;
+/// Precedence 6, "internetwork control", where the type of service is that of the packet (RFC 1812 §4.3.2.5),
+/// without the bits that ECN has taken from it since (RFC 3168 §22).
+const PRECEDENCE: u8 = 0xc0;
+const TYPE_OF_SERVICE: u8 = 0x1c;
 
 /// Writes the error about the packet whose front is `about` (from its IP header on, at least as much as is quoted, if the
 /// packet is that long), and returns its bytes. `None` if `about` is no IPv4 packet.
@@ -23,7 +25,7 @@ pub fn write_error<'o>(
     let quote = Icmp4Error::quote(about);
     let mut header =
         Ip4Header::new(IpProtocol::ICMP4, source, ip.source(), Icmp4Header::LENGTH + quote.len())?;
-    header.set_traffic_class(TRAFFIC_CLASS);
+    header.set_traffic_class(PRECEDENCE | ip.traffic_class() & TYPE_OF_SERVICE);
     header.set_identification(identification);
     let length = usize::from(header.total_length());
     let message = header.write_to(out)?;
@@ -78,6 +80,18 @@ mod tests {
         let error = write_error(&mut out, request, ROUTER, &packet(100), 0).unwrap();
         let (icmp, _) = Icmp4Header::check(&error[20..]).unwrap();
         assert_eq!((icmp.kind(), icmp.code(), icmp.next_hop_mtu()), (Icmp4Kind(3), 4, 1400));
+    }
+
+    // RFC 1812 §4.3.2.5
+    #[test]
+    fn keeps_the_type_of_service_and_raises_the_precedence() {
+        for (traffic_class, expected) in [(0, 0xc0), (0xff, 0xdc), (0x10, 0xd0), (0x20, 0xc0), (0x03, 0xc0)] {
+            let mut about = packet(8);
+            Ip4Header::parse_mut(&mut about).unwrap().0.set_traffic_class(traffic_class);
+            let mut out = [0; MAX_ERROR_BYTES];
+            let error = write_error(&mut out, IcmpRequest::IP4_TIME_EXCEEDED, ROUTER, &about, 0).unwrap();
+            assert_eq!(Ip4Header::parse(error).unwrap().0.traffic_class(), expected);
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ error! {
     pub enum Ip6IcmpEchoError {
         TooShort => "too-short": "IPv6 and ICMPv6 headers are not in the first buffer",
         NotRequest => "not-a-request": "not an echo request",
-        NoSource => "no-source": "no own address to answer a request to a group from",
+        NoSource => "no-source": "no own address to answer from what was sent to a group or to any router",
     }
 }
 
@@ -64,7 +64,13 @@ impl Node for Ip6IcmpEcho {
     fn process(&mut self, vector: Vector<'_, Self>) {
         vector.each(|env, packet| {
             let (partial, interface) = (packet.has_offload(), packet.rx_interface());
-            let source = |toward| self.own.read(env.worker()).source6(interface, toward);
+            let own = self.own.read(env.worker());
+            let source = |asked: Ip6Address, asker| {
+                if own.is_own(asked.to_std().into()) { Some(asked) } else { own.source6(interface, asker) }
+            };
+            if strip_extensions(packet).is_none() {
+                return Verdict::Drop(Ip6IcmpEchoError::TooShort);
+            }
             if let Err(error) = make_reply(packet.bytes_mut(), partial, source) {
                 return Verdict::Drop(error);
             }
@@ -77,19 +83,36 @@ impl Node for Ip6IcmpEcho {
     }
 }
 
-/// Turns round the request that begins with its IPv6 header. A request to a group is answered from the address that
-/// `source_toward` gives. `partial`: the checksum is left to the device that sends the packet, and its field holds the
-/// sum of the pseudo header.
+/// Takes the extension headers off a request: a reply is a packet of our own, which has none of the asker's options,
+/// segments or fragments. `None` if headers are cut short.
+fn strip_extensions(packet: &mut Packet<'_>) -> Option<()> {
+    let upper = Ip6Upper::find_as_destination(packet.bytes()).ok()?;
+    let count = upper.offset - Ip6Header::LENGTH;
+    if count == 0 {
+        return Some(());
+    }
+    packet.bytes_mut().copy_within(..Ip6Header::LENGTH, count);
+    packet.advance(count).then_some(())?;
+    packet.mark_l3();
+    let (ip, _) = Ip6Header::parse_mut(packet.bytes_mut())?;
+    ip.set_next_header(upper.protocol);
+    // It was longer.
+    ip.set_payload_length(ip.payload_length().checked_sub(count as u16)?);
+    Some(())
+}
+
+/// Turns round the request that begins with its IPv6 header. The answer to what was asked, and by whom, comes from the
+/// address that `source_of` gives: of a group or an anycast address a unicast one (RFC 4443 §2.2 b). `partial`: the checksum
+/// is left to the device that sends the packet, and its field holds the sum of the pseudo header.
 fn make_reply(
     bytes: &mut [u8],
     partial: bool,
-    source_toward: impl FnOnce(Ip6Address) -> Option<Ip6Address>,
+    source_of: impl FnOnce(Ip6Address, Ip6Address) -> Option<Ip6Address>,
 ) -> Result<(), Ip6IcmpEchoError> {
     let upper = Ip6Upper::find(bytes).map_err(|_| Ip6IcmpEchoError::TooShort)?;
     let (ip, _) = Ip6Header::parse_mut(bytes).ok_or(Ip6IcmpEchoError::TooShort)?;
     let (asker, asked) = (ip.source(), ip.destination());
-    let source =
-        if asked.is_multicast() { source_toward(asker).ok_or(Ip6IcmpEchoError::NoSource)? } else { asked };
+    let source = source_of(asked, asker).ok_or(Ip6IcmpEchoError::NoSource)?;
     ip.set_source(source);
     ip.set_destination(asker);
     ip.set_hop_limit(HOP_LIMIT);
@@ -149,7 +172,7 @@ mod tests {
         #[test]
         fn a_reply_is_the_request_turned_round(to_group: bool, data in proptest::collection::vec(any::<u8>(), 0..99)) {
             let mut bytes = request(if to_group { Ip6Address::ALL_NODES } else { ROUTER }, &data);
-            make_reply(&mut bytes, false, |_| Some(ROUTER)).unwrap();
+            make_reply(&mut bytes, false, |_, _| Some(ROUTER)).unwrap();
             let ip = Ip6Header::check(&bytes, bytes.len()).unwrap();
             prop_assert_eq!((ip.source(), ip.destination(), ip.hop_limit()), (ROUTER, HOST, 64));
             let (icmp, echoed) = Icmp6Header::check(ip, &bytes[40..]).unwrap();
@@ -163,7 +186,7 @@ mod tests {
             let mut bytes = request(asked, &vec![1; length]);
             let pseudo = |from| Sum::pseudo_ip6(from, HOST, IpProtocol::ICMP6, length as u32 + 8).partial();
             bytes[42..44].copy_from_slice(&pseudo(asked).to_be_bytes());
-            make_reply(&mut bytes, true, |_| Some(ROUTER)).unwrap();
+            make_reply(&mut bytes, true, |_, _| Some(ROUTER)).unwrap();
             prop_assert_eq!(&bytes[42..44], pseudo(ROUTER).to_be_bytes());
         }
     }
@@ -172,13 +195,13 @@ mod tests {
     fn refuses_what_is_cut_short_or_no_request_or_cannot_be_answered() {
         let bytes = request(ROUTER, &[]);
         for length in 0..bytes.len() {
-            let cut = make_reply(&mut bytes[..length].to_vec(), false, |_| None);
+            let cut = make_reply(&mut bytes[..length].to_vec(), false, |asked, _| Some(asked));
             assert_eq!(cut, Err(Ip6IcmpEchoError::TooShort), "{length}");
         }
         let mut reply = bytes;
         reply[40] = 129;
-        assert_eq!(make_reply(&mut reply, false, |_| None), Err(Ip6IcmpEchoError::NotRequest));
+        assert_eq!(make_reply(&mut reply, false, |asked, _| Some(asked)), Err(Ip6IcmpEchoError::NotRequest));
         let mut group = request(Ip6Address::ALL_NODES, &[]);
-        assert_eq!(make_reply(&mut group, false, |_| None), Err(Ip6IcmpEchoError::NoSource));
+        assert_eq!(make_reply(&mut group, false, |_, _| None), Err(Ip6IcmpEchoError::NoSource));
     }
 }

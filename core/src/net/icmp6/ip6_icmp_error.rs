@@ -3,20 +3,15 @@
 use std::fmt;
 use std::sync::Arc;
 
-use raddle_plugin_api::abi::MAX_INTERFACES;
 use raddle_plugin_api::prelude::*;
 use raddle_plugin_api::wire::{Icmp6Error, Ip6Address, Ip6Header};
 use serde::Serialize;
 
 use super::message::{MAX_ERROR_BYTES, is_allowed, is_allowed_for_groups, write_error};
 use crate::net::icmp_field::{IcmpRequest, icmp_field};
+use crate::net::icmp_limits::{IcmpClass, PortBuckets};
+use crate::net::icmp_quote;
 use crate::net::local::OwnTable;
-use crate::net::rate_limit::TokenBucket;
-
-/// Errors a second that each worker sends on account of one interface's packets, and how many at once
-/// (RFC 4443 §2.4 f).
-const ERRORS_PER_SECOND: u32 = 1000;
-const ERROR_BURST: u32 = 100;
 
 next! {
     /// Where errors go.
@@ -42,7 +37,7 @@ error! {
 pub struct Ip6IcmpError {
     own: Arc<OwnTable>,
     field: Field<IcmpRequest>,
-    buckets: Vec<TokenBucket>,
+    errors: PortBuckets,
 }
 
 /// What was sent.
@@ -64,11 +59,14 @@ impl fmt::Display for Record {
         match (kind, code) {
             (1, 0) => f.write_str("destination unreachable, no route")?,
             (1, 1) => f.write_str("destination unreachable, prohibited")?,
+            (1, 2) => f.write_str("destination unreachable, beyond scope")?,
             (1, 3) => f.write_str("destination unreachable, unreachable address")?,
             (1, 4) => f.write_str("destination unreachable, unreachable port")?,
+            (1, 5) => f.write_str("destination unreachable, source address failed policy")?,
             (1, 6) => f.write_str("destination unreachable, reject route")?,
             (2, _) => write!(f, "packet too big, mtu {data}")?,
             (3, 0) => f.write_str("time exceeded in-transit")?,
+            (3, 1) => f.write_str("time exceeded, reassembly")?,
             (4, 1) => write!(f, "parameter problem, next header - octet {data}")?,
             (4, 2) => write!(f, "parameter problem, option - octet {data}")?,
             (4, _) => write!(f, "parameter problem, erroneous header - octet {data}")?,
@@ -87,7 +85,7 @@ impl Node for Ip6IcmpError {
         Ok(Self {
             own: init.resource()?,
             field: icmp_field(init)?,
-            buckets: vec![TokenBucket::new(ERRORS_PER_SECOND, ERROR_BURST); MAX_INTERFACES + 1],
+            errors: PortBuckets::new(init.resource()?, IcmpClass::Error),
         })
     }
 
@@ -102,6 +100,7 @@ impl Ip6IcmpError {
         let request = packet.field(&self.field);
         let mut quoted = [0; Icmp6Error::MAX_QUOTE];
         let length = packet.copy_out(0, &mut quoted);
+        let length = icmp_quote::finish(packet, &mut quoted[..length]);
         let about = &quoted[..length];
         let (own, interface) = (self.own.read(env.worker()), packet.rx_interface());
         let Some((ip, _)) = Ip6Header::parse(about) else { return Ip6IcmpErrorReason::NotAllowed };
@@ -109,13 +108,14 @@ impl Ip6IcmpError {
             return Ip6IcmpErrorReason::NotAllowed;
         }
         // Only once it is known that an error would be sent: refused ones cost no token.
-        let bucket = (interface.0 as usize).min(MAX_INTERFACES);
-        if !self.buckets[bucket].take(env.now_ns()) {
+        if !self.errors.take(interface, env.now_ns()) {
             return Ip6IcmpErrorReason::RateLimited;
         }
-        // To ourselves about a packet of our own, from the address that it was sent from.
+        // To ourselves about a packet of our own, from the address that it was sent from; about a packet to one of our
+        // addresses, from that; else from one that suits the sender (RFC 4443 §2.2).
         let to_self = packet.is_local().then(|| ip.source());
-        let Some(source) = to_self.or_else(|| own.source6(interface, ip.source())) else {
+        let asked = own.is_own(ip.destination().to_std().into()).then(|| ip.destination());
+        let Some(source) = to_self.or(asked).or_else(|| own.source6(interface, ip.source())) else {
             return Ip6IcmpErrorReason::NoSource;
         };
         send(env, packet, request, source, about).unwrap_or(Ip6IcmpErrorReason::NoBuffer)

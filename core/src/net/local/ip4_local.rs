@@ -6,19 +6,24 @@ use std::fmt;
 use std::sync::Arc;
 
 use raddle_plugin_api::prelude::*;
+use raddle_plugin_api::punt::PuntReason;
 use raddle_plugin_api::wire::checksum::Sum;
 use raddle_plugin_api::wire::{Icmp4Kind, Ip4Header, IpProtocol, UdpHeader};
 use serde::Serialize;
 
 use super::l4_checksum::is_checksum_right;
 use super::{OwnAddresses, OwnTable};
+use crate::net::punt::{PuntOffer, of_ip4};
 
 next! {
     /// Where packets go.
     pub enum Ip4LocalNext {
         Echo => "ip4-icmp-echo",
         Ping => "ping-input",
+        Igmp => "igmp-input",
         Punt => "punt",
+        /// Comes back from there when it is whole.
+        Reassembly => "ip4-reassembly",
     }
 }
 
@@ -26,13 +31,12 @@ error! {
     /// Why packets are dropped.
     pub enum Ip4LocalError {
         TooShort => "too-short": "transport header cut short or not in the first buffer",
-        Fragment => "fragment": "fragment for an own address; fragments are not put together",
         NotOwn => "not-own-address": "the destination is no own address",
         OwnSource => "own-source": "the source is an own address, and the packet came from outside",
         GroupSource => "group-source": "the source is a broadcast or multicast address",
         Checksum => "bad-checksum": "the transport checksum is wrong",
         UdpLength => "udp-length": "the UDP length does not fit the packet",
-        Igmp => "igmp": "IGMP, which is not spoken",
+        Redirect => "redirect": "redirect: a router ignores it (RFC 1812 section 5.2.7.2)",
         EchoToGroup => "echo-to-group": "echo request to a broadcast or multicast address (RFC 1122 section 3.2.2.6)",
         IcmpType => "icmp-type": "ICMP message of a type that is not dealt with",
     }
@@ -43,6 +47,7 @@ type Ip4LocalVerdict = Verdict<Ip4LocalNext, Ip4LocalError>;
 /// The node.
 pub struct Ip4Local {
     own: Arc<OwnTable>,
+    punt: PuntOffer,
 }
 
 /// What came.
@@ -68,7 +73,7 @@ impl Node for Ip4Local {
     type Error = Ip4LocalError;
 
     fn new(init: &NodeInit<'_>) -> Result<Self, Failure> {
-        Ok(Self { own: init.resource()? })
+        Ok(Self { own: init.resource()?, punt: PuntOffer::new(init)? })
     }
 
     fn process(&mut self, vector: Vector<'_, Self>) {
@@ -83,7 +88,17 @@ impl Node for Ip4Local {
                     length: ip.map_or(0, |ip| ip.payload_length()),
                 }
             });
-            classify(packet, self.own.read(env.worker()))
+            match classify(packet, self.own.read(env.worker())) {
+                Verdict::Drop(Ip4LocalError::IcmpType) if self.punt.is_wanted(env, packet) => {
+                    self.punt.mark(packet, PuntReason::ICMP);
+                    Verdict::Next(Ip4LocalNext::Punt)
+                }
+                verdict @ Verdict::Next(Ip4LocalNext::Punt) => {
+                    self.punt.mark(packet, of_ip4(packet.bytes()));
+                    verdict
+                }
+                verdict => verdict,
+            }
         });
     }
 }
@@ -103,15 +118,15 @@ fn classify(packet: &Packet<'_>, own: &OwnAddresses) -> Ip4LocalVerdict {
     if source.is_multicast() || own.is_broadcast(interface, source) {
         return Verdict::Drop(Ip4LocalError::GroupSource);
     }
-    if !packet.is_local() && own.is_own(source.to_std().into()) {
+    if !packet.is_local() && own.is_own_near(interface, source.to_std().into()) {
         return Verdict::Drop(Ip4LocalError::OwnSource);
     }
     if ip.is_fragment() {
-        return Verdict::Drop(Ip4LocalError::Fragment);
+        return Verdict::Next(Ip4LocalNext::Reassembly);
     }
     match ip.protocol() {
         IpProtocol::ICMP4 => classify_icmp(packet, ip, to_group),
-        IpProtocol::IGMP => Verdict::Drop(Ip4LocalError::Igmp),
+        IpProtocol::IGMP => Verdict::Next(Ip4LocalNext::Igmp),
         IpProtocol::TCP => checked(packet, ip, ip.payload_length(), ip.pseudo_header(length16(ip))),
         IpProtocol::UDP => classify_udp(packet, ip),
         _ => Verdict::Next(Ip4LocalNext::Punt),
@@ -132,6 +147,7 @@ fn classify_icmp(packet: &Packet<'_>, ip: &Ip4Header, to_group: bool) -> Ip4Loca
     match Icmp4Kind(kind) {
         Icmp4Kind::ECHO_REQUEST if to_group => Verdict::Drop(Ip4LocalError::EchoToGroup),
         Icmp4Kind::ECHO_REQUEST => Verdict::Next(Ip4LocalNext::Echo),
+        Icmp4Kind::REDIRECT => Verdict::Drop(Ip4LocalError::Redirect),
         Icmp4Kind::ECHO_REPLY => Verdict::Next(Ip4LocalNext::Ping),
         kind if kind.is_error() => Verdict::Next(Ip4LocalNext::Ping),
         _ => Verdict::Drop(Ip4LocalError::IcmpType),

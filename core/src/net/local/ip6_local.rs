@@ -10,6 +10,10 @@ use serde::Serialize;
 use super::l4_checksum::is_checksum_right;
 use super::{OwnAddresses, OwnTable};
 use crate::net::icmp_field::{IcmpRequest, icmp_field};
+use crate::net::ip6_options::{OptionRefusal, read_all_options};
+use crate::net::multicast::GroupTable;
+use crate::net::punt::{PuntOffer, of_ip6};
+use crate::net::reassembly::is_first_fragment;
 
 next! {
     /// Where packets go.
@@ -17,8 +21,11 @@ next! {
         Echo => "ip6-icmp-echo",
         Ping => "ping-input",
         Nd => "nd-input",
+        Mld => "mld-input",
         Punt => "punt",
         IcmpError => "ip6-icmp-error",
+        /// Comes back from there when it is whole.
+        Reassembly => "ip6-reassembly",
     }
 }
 
@@ -27,13 +34,12 @@ error! {
     pub enum Ip6LocalError {
         TooShort => "too-short": "headers cut short or not in the first buffer",
         Extension => "extension-headers": "extension headers out of order or beyond the bounds",
-        Fragment => "fragment": "fragment for an own address; fragments are not put together",
+        Option => "option": "an option that is not known, or malformed, and of which the sender is not told",
         NotOwn => "not-own-address": "the destination is no own address or group",
         OwnSource => "own-source": "the source is an own address, and the packet came from outside",
         GroupSource => "group-source": "the source is a multicast address",
         Checksum => "bad-checksum": "the transport checksum is wrong or missing",
         UdpLength => "udp-length": "the UDP length does not fit the packet",
-        Mld => "mld": "multicast listener discovery, which is not spoken",
         IcmpType => "icmp-type": "ICMPv6 message of a type that is not dealt with",
         NoNext => "no-next-header": "nothing behind the headers",
     }
@@ -44,7 +50,9 @@ type Ip6LocalVerdict = Verdict<Ip6LocalNext, Ip6LocalError>;
 /// The node.
 pub struct Ip6Local {
     own: Arc<OwnTable>,
+    groups: Arc<GroupTable>,
     field: Field<IcmpRequest>,
+    punt: PuntOffer,
 }
 
 /// What came.
@@ -70,14 +78,27 @@ impl Node for Ip6Local {
     type Error = Ip6LocalError;
 
     fn new(init: &NodeInit<'_>) -> Result<Self, Failure> {
-        Ok(Self { own: init.resource()?, field: icmp_field(init)? })
+        let (own, groups) = (init.resource()?, init.resource()?);
+        Ok(Self { own, groups, field: icmp_field(init)?, punt: PuntOffer::new(init)? })
     }
 
     fn process(&mut self, vector: Vector<'_, Self>) {
         vector.each(|env, packet| {
             packet.mark_l3();
             env.trace(packet, || record(packet));
-            match classify(packet, self.own.read(env.worker())) {
+            let is_joined =
+                |group: Ip6Address| self.groups.contains(env.worker(), packet.rx_interface(), group.to_std());
+            match classify(packet, self.own.read(env.worker()), is_joined) {
+                Ok(Verdict::Drop(error))
+                    if self.is_of_the_host(error, packet) && self.punt.is_wanted(env, packet) =>
+                {
+                    self.punt.mark(packet, of_ip6(packet.bytes()));
+                    Verdict::Next(Ip6LocalNext::Punt)
+                }
+                Ok(verdict @ Verdict::Next(Ip6LocalNext::Punt)) => {
+                    self.punt.mark(packet, of_ip6(packet.bytes()));
+                    verdict
+                }
                 Ok(verdict) => verdict,
                 Err(request) => {
                     packet.set_field(&self.field, request);
@@ -85,6 +106,24 @@ impl Node for Ip6Local {
                 }
             }
         });
+    }
+}
+
+impl Ip6Local {
+    /// Whether a packet that is dropped here may be for the host: for a group that the host may be in (neighbour discovery
+    /// is raddle's own business), or an ICMP message that raddle does not know.
+    fn is_of_the_host(&self, error: Ip6LocalError, packet: &Packet<'_>) -> bool {
+        match error {
+            Ip6LocalError::IcmpType => true,
+            Ip6LocalError::NotOwn => {
+                let to_group =
+                    Ip6Header::parse(packet.bytes()).is_some_and(|(ip, _)| ip.destination().is_multicast());
+                let upper = Ip6Upper::find_as_destination(packet.bytes());
+                to_group
+                    && upper.is_ok_and(|upper| upper.protocol != IpProtocol::ICMP6 && !upper.is_fragment())
+            }
+            _ => false,
+        }
     }
 }
 
@@ -100,13 +139,17 @@ fn record(packet: &Packet<'_>) -> Record {
 }
 
 /// Whose the packet is, or what its sender is told.
-fn classify(packet: &Packet<'_>, own: &OwnAddresses) -> Result<Ip6LocalVerdict, IcmpRequest> {
+fn classify(
+    packet: &Packet<'_>,
+    own: &OwnAddresses,
+    is_joined: impl FnOnce(Ip6Address) -> bool,
+) -> Result<Ip6LocalVerdict, IcmpRequest> {
     let bytes = packet.bytes();
     let Some((ip, _)) = Ip6Header::parse(bytes) else {
         return Ok(Verdict::Drop(Ip6LocalError::TooShort));
     };
     let interface = packet.rx_interface();
-    if !is_for_us(own, interface, ip.destination()) {
+    if !is_for_us(own, interface, ip.destination()) && !is_joined(ip.destination()) {
         return Ok(Verdict::Drop(Ip6LocalError::NotOwn));
     }
     if ip.source().is_multicast() {
@@ -115,16 +158,25 @@ fn classify(packet: &Packet<'_>, own: &OwnAddresses) -> Result<Ip6LocalVerdict, 
     if !packet.is_local() && own.is_own_on6(interface, ip.source()) {
         return Ok(Verdict::Drop(Ip6LocalError::OwnSource));
     }
-    let upper = match Ip6Upper::find(bytes) {
+    let upper = match Ip6Upper::find_as_destination(bytes) {
         Ok(upper) => upper,
+        // Its sender is told, as of what is wrong with fragments.
+        Err(_) if is_first_fragment(bytes) => return Ok(Verdict::Next(Ip6LocalNext::Reassembly)),
         Err(_) => return Ok(Verdict::Drop(Ip6LocalError::Extension)),
     };
+    if upper.offset > Ip6Header::LENGTH {
+        match read_all_options(bytes, upper.offset) {
+            Ok(()) => {}
+            Err(OptionRefusal::Drop) => return Ok(Verdict::Drop(Ip6LocalError::Option)),
+            Err(OptionRefusal::Tell(request)) => return Err(request),
+        }
+    }
     // RFC 8200 §4.4, RFC 5095 §3: no routing type is known here.
     if let Some(routing) = upper.routing.filter(|routing| routing.segments_left > 0) {
         return Err(IcmpRequest::new(4, 0, routing.header_at as u32 + 2));
     }
     if upper.is_fragment() {
-        return Ok(Verdict::Drop(Ip6LocalError::Fragment));
+        return Ok(Verdict::Next(Ip6LocalNext::Reassembly));
     }
     let length = ip.total_length().saturating_sub(upper.offset);
     Ok(match upper.protocol {
@@ -136,10 +188,10 @@ fn classify(packet: &Packet<'_>, own: &OwnAddresses) -> Result<Ip6LocalVerdict, 
     })
 }
 
-/// An own address, or a group that a router is in (RFC 4291 §2.8).
+/// An own address, that of any router, or a group that a router is in (RFC 4291 §2.8).
 fn is_for_us(own: &OwnAddresses, interface: InterfaceIndex, destination: Ip6Address) -> bool {
     if !destination.is_multicast() {
-        return own.is_own(destination.to_std().into());
+        return own.is_own(destination.to_std().into()) || own.is_anycast(destination);
     }
     destination == Ip6Address::ALL_NODES
         || destination == Ip6Address::ALL_ROUTERS
@@ -159,7 +211,7 @@ fn classify_icmp(packet: &Packet<'_>, ip: &Ip6Header, upper: &Ip6Upper, length: 
         Icmp6Kind::ECHO_REPLY => Ip6LocalNext::Ping,
         kind if kind.is_error() => Ip6LocalNext::Ping,
         // RFC 2710, RFC 3810
-        Icmp6Kind(130..=132 | 143) => return Verdict::Drop(Ip6LocalError::Mld),
+        Icmp6Kind(130..=132 | 143) => Ip6LocalNext::Mld,
         // RFC 4443 §2.4 b: an informational message of an unknown type is silently discarded.
         _ => return Verdict::Drop(Ip6LocalError::IcmpType),
     };

@@ -20,6 +20,7 @@ next! {
         Ip4IcmpError => "ip4-icmp-error",
         Ip6IcmpError => "ip6-icmp-error",
         NeighborDrop => "neighbor-drop",
+        ReassemblyDrop => "reassembly-drop",
     }
 }
 

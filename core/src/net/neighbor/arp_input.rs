@@ -4,17 +4,27 @@ use std::fmt;
 use std::sync::Arc;
 
 use raddle_plugin_api::prelude::*;
+use raddle_plugin_api::punt::PuntReason;
 use raddle_plugin_api::wire::{ArpMalformed, ArpOperation, ArpPacket, EtherType, EthernetHeader, Ip4Address};
 use serde::Serialize;
 use zerocopy::IntoBytes;
 
+use super::dad::Word;
+use super::proxied::Proxied;
 use super::{Heard, NeighborKey, Neighbors};
 use crate::net::local::{OwnAddresses, OwnTable};
+use crate::net::punt::PuntOffer;
 use crate::net::rate_limit::TokenBucket;
+
+arc! { "arp", end: "arp-input" }
 
 next! {
     /// Where replies go.
-    pub enum ArpInputNext { Interface => "interface-output" }
+    pub enum ArpInputNext {
+        Interface => "interface-output",
+        /// A copy, for the host.
+        Punt => "punt",
+    }
 }
 
 error! {
@@ -27,7 +37,7 @@ error! {
         Operation => "operation": "neither request nor reply",
         SenderMac => "sender-mac": "the sender's MAC address is not a station's",
         SenderIp => "sender-ip": "the sender's IP address is not a host's on this link",
-        Conflict => "address-conflict": "another station uses an own address (RFC 5227 section 2.4)",
+        Conflict => "address-conflict": "another station uses an own address, or tries it too (RFC 5227)",
         Looped => "looped": "sent by ourselves",
         NotForUs => "not-for-us": "request for, or reply to, an address that is not ours",
         NoRoom => "no-room": "no room for an Ethernet header in front of the reply",
@@ -43,8 +53,10 @@ const TO_OTHERS: TokenBucket = TokenBucket::new(512, 128);
 pub struct ArpInput {
     own: Arc<OwnTable>,
     neighbors: Arc<Neighbors>,
+    proxied: Proxied,
     to_us: TokenBucket,
     to_others: TokenBucket,
+    punt: PuntOffer,
 }
 
 /// What is done with an ARP packet.
@@ -52,12 +64,27 @@ pub struct ArpInput {
 enum Judgement {
     /// Answer it, and learn from it where the sender tells who it is.
     Answer { learn: bool },
+    /// Answer it if its target is one that is answered for, and learn from it where the sender tells who it is.
+    Proxy { learn: bool },
+    /// It uses an own address, or one that is being tried, or (`Word::Probe`) tries that one too.
+    Claim { address: Ip4Address, word: Word },
     /// It answers us.
     Learn,
     /// It is not for us: an entry that exists may change.
     Update,
     /// Nothing.
     Refuse(ArpInputError),
+}
+
+impl Judgement {
+    /// Whether the host learns from the packet, or may answer it: what raddle answers itself, and what is wrong, apart.
+    fn is_of_interest_to_the_host(self) -> bool {
+        match self {
+            Self::Answer { .. } => false,
+            Self::Refuse(error) => matches!(error, ArpInputError::NotForUs | ArpInputError::SenderIp),
+            Self::Proxy { .. } | Self::Claim { .. } | Self::Learn | Self::Update => true,
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -87,10 +114,18 @@ impl Node for ArpInput {
     type Error = ArpInputError;
 
     fn new(init: &NodeInit<'_>) -> Result<Self, Failure> {
-        Ok(Self { own: init.resource()?, neighbors: init.resource()?, to_us: TO_US, to_others: TO_OTHERS })
+        Ok(Self {
+            own: init.resource()?,
+            neighbors: init.resource()?,
+            proxied: Proxied::new(init)?,
+            to_us: TO_US,
+            to_others: TO_OTHERS,
+            punt: PuntOffer::new(init)?,
+        })
     }
 
     fn process(&mut self, vector: Vector<'_, Self>) {
+        self.proxied.renew(vector.env().worker());
         vector.each(|env, packet| self.input(env, packet));
     }
 }
@@ -107,7 +142,18 @@ impl ArpInput {
         };
         let interface = packet.rx_interface();
         let own_mac = env.worker().interface(interface).map_or(MacAddress::ZERO, |row| row.mac());
-        let judgement = judge(&arp, interface, own_mac, self.own.read(env.worker()));
+        let own = self.own.read(env.worker());
+        let judgement = match judge(&arp, interface, own_mac, own) {
+            Judgement::Proxy { learn } => {
+                let target = arp.target_ip.to_std().into();
+                match self.proxied.covers(env.worker(), own, interface, target) {
+                    true => Judgement::Answer { learn },
+                    false if learn => Judgement::Update,
+                    false => Judgement::Refuse(ArpInputError::SenderIp),
+                }
+            }
+            other => other,
+        };
         env.trace(packet, || Record {
             request: arp.operation() == ArpOperation::REQUEST,
             sender_ip: arp.sender_ip.to_string(),
@@ -115,11 +161,22 @@ impl ArpInput {
             target_ip: arp.target_ip.to_string(),
             judgement: judgement.to_string(),
         });
+        if judgement.is_of_interest_to_the_host() {
+            self.punt.copy(env, packet, PuntReason::ARP, ArpInputNext::Punt);
+        }
         let (key, now_ns) = (NeighborKey { interface, address: arp.sender_ip.to_std().into() }, env.now_ns());
         let mac = arp.sender_mac;
         let answer = |solicited| Heard::Answer { mac: Some(mac), solicited, overrides: true, router: None };
         match judgement {
             Judgement::Refuse(error) => return Verdict::Drop(error),
+            Judgement::Proxy { .. } => return Verdict::Drop(ArpInputError::NotForUs),
+            Judgement::Claim { address, word } => {
+                if self.to_us.take(now_ns) {
+                    let key = NeighborKey { interface, address: address.to_std().into() };
+                    self.neighbors.report_claim(key, word, Some(mac));
+                }
+                return Verdict::Drop(ArpInputError::Conflict);
+            }
             Judgement::Answer { learn } => {
                 if learn && self.to_us.take(now_ns) {
                     self.neighbors.report_heard(key, Heard::Request { mac });
@@ -154,13 +211,17 @@ fn judge(arp: &ArpPacket, interface: InterfaceIndex, own_mac: MacAddress, own: &
     if arp.sender_mac == own_mac {
         return Judgement::Refuse(ArpInputError::Looped);
     }
-    if own.is_own_on4(interface, sender) {
-        return Judgement::Refuse(ArpInputError::Conflict);
+    let is_tried = |address: Ip4Address| own.is_tentative_on(interface, address.to_std().into());
+    if own.is_own_on4(interface, sender) || is_tried(sender) {
+        return Judgement::Claim { address: sender, word: Word::Claim };
     }
     let is_request = arp.operation() == ArpOperation::REQUEST;
     let for_us = own.is_own_on4(interface, target);
     // RFC 5227 §2.1.1: a probe is answered, so that its sender keeps off our address; there is nothing to learn from it.
     if sender == Ip4Address::UNSPECIFIED {
+        if is_request && is_tried(target) {
+            return Judgement::Claim { address: target, word: Word::Probe(None) };
+        }
         return match is_request && for_us {
             true => Judgement::Answer { learn: false },
             false => Judgement::Refuse(ArpInputError::NotForUs),
@@ -169,6 +230,10 @@ fn judge(arp: &ArpPacket, interface: InterfaceIndex, own_mac: MacAddress, own: &
     let on_link = own.is_on_link4(interface, sender);
     match (is_request, for_us) {
         (true, true) => Judgement::Answer { learn: on_link },
+        // RFC 5227 §2.3: an announcement asks for nobody.
+        (true, false) if sender != target && own.proxy(interface).is_some() => {
+            Judgement::Proxy { learn: on_link }
+        }
         _ if !on_link => Judgement::Refuse(ArpInputError::SenderIp),
         (false, true) if arp.target_mac == own_mac => Judgement::Learn,
         _ => Judgement::Update,
@@ -203,6 +268,8 @@ impl fmt::Display for Judgement {
         match self {
             Self::Answer { learn: true } => f.write_str("answered, sender learned"),
             Self::Answer { learn: false } => f.write_str("answered"),
+            Self::Proxy { .. } => f.write_str("perhaps answered for another"),
+            Self::Claim { address, .. } => write!(f, "dropped (claims {address})"),
             Self::Learn => f.write_str("learned"),
             Self::Update => f.write_str("not for us"),
             Self::Refuse(error) => write!(f, "dropped ({error:?})"),
@@ -215,6 +282,7 @@ node!(ArpInput);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::local::Proxy;
 
     const ETH: InterfaceIndex = InterfaceIndex(1);
     const OTHER: InterfaceIndex = InterfaceIndex(2);
@@ -243,8 +311,8 @@ mod tests {
             (request(PEER, THIRD), Judgement::Update),
             (request(FAR, THIRD), Judgement::Refuse(ArpInputError::SenderIp)),
             (request(Ip4Address([192, 0, 2, 255]), THIRD), Judgement::Refuse(ArpInputError::SenderIp)),
-            (ArpPacket::announcement(PEER_MAC, OWN), Judgement::Refuse(ArpInputError::Conflict)),
-            (request(OWN, PEER), Judgement::Refuse(ArpInputError::Conflict)),
+            (ArpPacket::announcement(PEER_MAC, OWN), Judgement::Claim { address: OWN, word: Word::Claim }),
+            (request(OWN, PEER), Judgement::Claim { address: OWN, word: Word::Claim }),
             (ArpPacket::announcement(OWN_MAC, OWN), Judgement::Refuse(ArpInputError::Looped)),
             (
                 ArpPacket::request(MacAddress::BROADCAST, PEER, OWN),
@@ -253,6 +321,44 @@ mod tests {
             (ArpPacket::request(MacAddress::ZERO, PEER, OWN), Judgement::Refuse(ArpInputError::SenderMac)),
         ] {
             assert_eq!(judged(ETH, &arp), expected, "{arp:?}");
+        }
+    }
+
+    // RFC 5227 §2.1.1
+    #[test]
+    fn word_of_an_address_that_is_tried_is_a_claim() {
+        let own = OwnAddresses::new([(ETH, "192.0.2.1/24".parse().unwrap())])
+            .with_tentative([(ETH, THIRD.to_std().into())]);
+        for (arp, expected) in [
+            (
+                ArpPacket::announcement(PEER_MAC, THIRD),
+                Judgement::Claim { address: THIRD, word: Word::Claim },
+            ),
+            (
+                ArpPacket::request(OWN_MAC, OWN, THIRD).reply(PEER_MAC),
+                Judgement::Claim { address: THIRD, word: Word::Claim },
+            ),
+            (ArpPacket::probe(PEER_MAC, THIRD), Judgement::Claim { address: THIRD, word: Word::Probe(None) }),
+            (ArpPacket::probe(OWN_MAC, THIRD), Judgement::Refuse(ArpInputError::Looped)),
+            (ArpPacket::request(PEER_MAC, PEER, THIRD), Judgement::Update),
+        ] {
+            assert_eq!(judge(&arp, ETH, OWN_MAC, &own), expected, "{arp:?}");
+        }
+    }
+
+    // RFC 1027, RFC 5227 §2.1.1: never a probe, or nobody could have an address on the link.
+    #[test]
+    fn asks_of_a_proxy_only_what_a_host_asks() {
+        let proxy = Proxy { routed: true, ..Proxy::default() };
+        let own = OwnAddresses::new([(ETH, "192.0.2.1/24".parse().unwrap())]).with_proxies([(ETH, proxy)]);
+        for (arp, expected) in [
+            (ArpPacket::request(PEER_MAC, PEER, FAR), Judgement::Proxy { learn: true }),
+            (ArpPacket::request(PEER_MAC, FAR, THIRD), Judgement::Proxy { learn: false }),
+            (ArpPacket::request(PEER_MAC, PEER, OWN), Judgement::Answer { learn: true }),
+            (ArpPacket::probe(PEER_MAC, FAR), Judgement::Refuse(ArpInputError::NotForUs)),
+            (ArpPacket::announcement(PEER_MAC, PEER), Judgement::Update),
+        ] {
+            assert_eq!(judge(&arp, ETH, OWN_MAC, &own), expected, "{arp:?}");
         }
     }
 

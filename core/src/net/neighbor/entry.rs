@@ -22,7 +22,7 @@ pub struct NeighborKey {
 pub enum NeighborState {
     /// It was asked for and is not known yet.
     Incomplete,
-    /// It was confirmed within the last 30 seconds.
+    /// It was confirmed lately: within 30 seconds, unless configured otherwise.
     Reachable,
     /// It was known once; it is used as it is, and checked when it is used.
     Stale,
@@ -35,6 +35,10 @@ pub enum NeighborState {
 }
 
 impl NeighborState {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Incomplete, Self::Reachable, Self::Stale, Self::Delay, Self::Probe, Self::Static];
+
     /// The state in one word, as commands show it.
     pub const fn name(self) -> &'static str {
         match self {
@@ -59,6 +63,8 @@ pub struct Entry<Q> {
     pub(super) state: NeighborState,
     pub(super) mac: MacAddress,
     pub(super) router: bool,
+    /// It was confirmed once.
+    pub(super) proven: bool,
     pub(super) since_ns: u64,
     pub(super) deadline_ns: Option<u64>,
     pub(super) solicitations: u32,
@@ -72,6 +78,7 @@ impl<Q> Entry<Q> {
             state,
             mac,
             router: false,
+            proven: false,
             since_ns: now_ns,
             deadline_ns: None,
             solicitations: 0,

@@ -24,6 +24,7 @@ fn start(control: &mut Control<'_>) -> Result<(), Failure> {
     let neighbors = Arc::new(Neighbors::new(control)?);
     control.provide(Arc::clone(&neighbors))?;
     for interface in control.interfaces()? {
+        neighbors.interface_there(control, interface.index);
         configure(control, interface.index, &interface.name)?;
     }
     control.resource::<Addresses>()?.subscribe(move |_, event| {

@@ -2,7 +2,7 @@
 
 use raddle_plugin_api::wire::{
     ArpPacket, EtherType, EthernetHeader, Ip4Address, Ip6Address, Ip6Header, IpProtocol, MacAddress,
-    NeighborFlags, write_neighbor_advertisement, write_neighbor_solicitation,
+    NeighborFlags, write_duplicate_detection, write_neighbor_advertisement, write_neighbor_solicitation,
 };
 use zerocopy::IntoBytes;
 
@@ -32,16 +32,25 @@ pub fn solicitation_frame(
     Some(ethernet_frame(mac, to.unwrap_or_else(|| group_mac(destination)), &ip6))
 }
 
-/// An IPv6 packet that says that `target` is at `mac` and that we are a router (RFC 4861 §7.2.4), and the MAC address to
-/// send it to if `asker` does not tell: without an asker it goes to all nodes.
+/// An Ethernet frame that asks, from `::`, whether somebody has `target` (RFC 4862 §5.4.2, RFC 7527 §4.1).
+pub fn detection_frame(mac: MacAddress, target: Ip6Address, nonce: [u8; 6]) -> Option<Vec<u8>> {
+    let group = target.solicited_node();
+    let ip6 =
+        ip6_packet(Ip6Address::UNSPECIFIED, group, |out| write_duplicate_detection(out, target, nonce))?;
+    Some(ethernet_frame(mac, group_mac(group), &ip6))
+}
+
+/// An IPv6 packet that says that `target` is at `mac` and that we are a router (RFC 4861 §7.2.4); without an asker it goes to all
+/// nodes. `overrides`: it replaces what they know, which a proxy's must not (§7.2.8).
 pub fn advertisement(
     mac: MacAddress,
     target: Ip6Address,
     source: Ip6Address,
     asker: Option<Ip6Address>,
+    overrides: bool,
 ) -> Option<Vec<u8>> {
     let destination = asker.unwrap_or(Ip6Address::ALL_NODES);
-    let flags = NeighborFlags { router: true, solicited: asker.is_some(), overrides: true };
+    let flags = NeighborFlags { router: true, solicited: asker.is_some(), overrides };
     ip6_packet(source, destination, |out| {
         write_neighbor_advertisement(out, source, destination, flags, target, Some(mac))
     })
@@ -76,7 +85,7 @@ pub fn announcement4(mac: MacAddress, address: Ip4Address) -> Vec<u8> {
 
 /// The unsolicited advertisement by which an address is announced (RFC 4861 §7.2.6).
 pub fn announcement6(mac: MacAddress, address: Ip6Address) -> Option<Vec<u8>> {
-    let packet = advertisement(mac, address, address, None)?;
+    let packet = advertisement(mac, address, address, None, true)?;
     Some(ethernet_frame(mac, group_mac(Ip6Address::ALL_NODES), &packet))
 }
 
@@ -115,7 +124,7 @@ mod tests {
     #[test]
     fn advertises_to_the_asker_or_to_all() {
         for (asker, destination) in [(Some(TARGET), TARGET), (None, Ip6Address::ALL_NODES)] {
-            let packet = advertisement(MAC, OWN, OWN, asker).unwrap();
+            let packet = advertisement(MAC, OWN, OWN, asker, true).unwrap();
             let frame = ethernet_frame(MAC, group_mac(destination), &packet);
             let (_, ip, message) = split(&frame);
             assert_eq!(ip.destination(), destination);

@@ -8,8 +8,9 @@ error! {
     /// Why packets are dropped.
     pub enum NeighborDropError {
         QueueFull => "queue-full": "too many packets wait for the neighbour, or on the interface",
-        TooMany => "too-many-neighbors": "too many neighbours are being resolved",
+        TooMany => "too-many-neighbors": "too many neighbours are being resolved, or the table is full",
         Removed => "neighbor-removed": "the neighbour was removed while packets waited for it",
+        RateLimited => "solicitations-limited": "the interface has asked for as many neighbours as it may in a second",
     }
 }
 
@@ -34,11 +35,13 @@ impl Node for NeighborDrop {
 
     fn process(&mut self, vector: Vector<'_, Self>) {
         const QUEUE_FULL: u32 = DropReason::QueueFull as u32;
+        const RATE_LIMITED: u32 = DropReason::RateLimited as u32;
         const TOO_MANY: u32 = DropReason::TooMany as u32;
         vector.each(|_, packet| {
             Verdict::Drop(match packet.adjacency() {
                 QUEUE_FULL => NeighborDropError::QueueFull,
                 TOO_MANY => NeighborDropError::TooMany,
+                RATE_LIMITED => NeighborDropError::RateLimited,
                 _ => NeighborDropError::Removed,
             })
         });

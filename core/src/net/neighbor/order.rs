@@ -1,4 +1,4 @@
-//! The orders in which neighbours are looked for: by deadline, by age while incomplete, by age while stale.
+//! The orders in which neighbours are looked for: by deadline, and on each interface by worth and age.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -6,19 +6,56 @@ use raddle_plugin_api::InterfaceIndex;
 
 use super::entry::{Entry, NeighborKey, NeighborState};
 
+/// What an entry is worth when there is no room: the least is given up first, and of those the oldest.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Worth {
+    /// It named itself and was never heard again: a flood of forged requests is made of such.
+    Unproven,
+    /// Nobody has answered for it yet: a scan is made of such.
+    Incomplete,
+    /// It was confirmed once, and is not in use.
+    Idle,
+    /// It was confirmed lately, or is being checked because it is in use.
+    Live,
+}
+
+impl Worth {
+    /// `None`: it is never given up.
+    fn of<Q>(entry: &Entry<Q>) -> Option<Self> {
+        match entry.state {
+            NeighborState::Incomplete => Some(Self::Incomplete),
+            NeighborState::Stale if !entry.proven => Some(Self::Unproven),
+            NeighborState::Stale => Some(Self::Idle),
+            NeighborState::Reachable | NeighborState::Delay | NeighborState::Probe => Some(Self::Live),
+            NeighborState::Static => None,
+        }
+    }
+}
+
 /// What is in which order. An entry is taken out before it changes and put in again after.
 #[derive(Debug, Default)]
 pub(super) struct Orders {
     deadlines: BTreeSet<(u64, NeighborKey)>,
-    incomplete: HashMap<InterfaceIndex, Waiting>,
-    stale: BTreeMap<u64, NeighborKey>,
+    interfaces: HashMap<InterfaceIndex, OnInterface>,
 }
 
-/// The unresolved neighbours of one interface, oldest first.
+/// The neighbours of one interface.
 #[derive(Debug, Default)]
-struct Waiting {
-    keys: BTreeMap<u64, NeighborKey>,
+struct OnInterface {
+    entries: usize,
+    /// Incomplete ones.
+    incomplete: usize,
+    /// Packets that wait.
     queued: usize,
+    /// Those that may be given up.
+    dispensable: BTreeMap<(Worth, u64), NeighborKey>,
+}
+
+impl OnInterface {
+    fn least(&self, most: Worth) -> Option<((Worth, u64), NeighborKey)> {
+        let (rank, key) = self.dispensable.first_key_value()?;
+        (rank.0 <= most).then_some((*rank, *key))
+    }
 }
 
 impl Orders {
@@ -26,16 +63,12 @@ impl Orders {
         if let Some(deadline) = entry.deadline_ns {
             self.deadlines.insert((deadline, key));
         }
-        match entry.state {
-            NeighborState::Incomplete => {
-                let waiting = self.incomplete.entry(key.interface).or_default();
-                waiting.keys.insert(entry.order, key);
-                waiting.queued += entry.queue.len();
-            }
-            NeighborState::Stale => {
-                self.stale.insert(entry.order, key);
-            }
-            _ => {}
+        let interface = self.interfaces.entry(key.interface).or_default();
+        interface.entries += 1;
+        interface.queued += entry.queue.len();
+        interface.incomplete += usize::from(entry.state == NeighborState::Incomplete);
+        if let Some(worth) = Worth::of(entry) {
+            interface.dispensable.insert((worth, entry.order), key);
         }
     }
 
@@ -43,20 +76,15 @@ impl Orders {
         if let Some(deadline) = entry.deadline_ns {
             self.deadlines.remove(&(deadline, key));
         }
-        match entry.state {
-            NeighborState::Incomplete => {
-                if let Some(waiting) = self.incomplete.get_mut(&key.interface) {
-                    waiting.keys.remove(&entry.order);
-                    waiting.queued -= entry.queue.len();
-                    if waiting.keys.is_empty() {
-                        self.incomplete.remove(&key.interface);
-                    }
-                }
-            }
-            NeighborState::Stale => {
-                self.stale.remove(&entry.order);
-            }
-            _ => {}
+        let Some(interface) = self.interfaces.get_mut(&key.interface) else { return };
+        interface.entries -= 1;
+        interface.queued -= entry.queue.len();
+        interface.incomplete -= usize::from(entry.state == NeighborState::Incomplete);
+        if let Some(worth) = Worth::of(entry) {
+            interface.dispensable.remove(&(worth, entry.order));
+        }
+        if interface.entries == 0 {
+            self.interfaces.remove(&key.interface);
         }
     }
 
@@ -70,21 +98,36 @@ impl Orders {
         self.deadlines.first().filter(|(deadline, _)| *deadline <= now_ns).map(|(_, key)| *key)
     }
 
-    /// Unresolved neighbours of the interface, and the packets that wait for them.
-    pub(super) fn waiting(&self, interface: InterfaceIndex) -> (usize, usize) {
-        self.incomplete.get(&interface).map_or((0, 0), |waiting| (waiting.keys.len(), waiting.queued))
+    /// Neighbours of the interface.
+    pub(super) fn entries(&self, interface: InterfaceIndex) -> usize {
+        self.interfaces.get(&interface).map_or(0, |interface| interface.entries)
+    }
+
+    /// Unresolved neighbours of the interface.
+    pub(super) fn incomplete(&self, interface: InterfaceIndex) -> usize {
+        self.interfaces.get(&interface).map_or(0, |interface| interface.incomplete)
+    }
+
+    /// Packets that wait for neighbours of the interface.
+    pub(super) fn queued(&self, interface: InterfaceIndex) -> usize {
+        self.interfaces.get(&interface).map_or(0, |interface| interface.queued)
     }
 
     /// The neighbour on the interface that has been unresolved for longest.
     pub(super) fn oldest_incomplete(&self, interface: InterfaceIndex) -> Option<NeighborKey> {
-        self.incomplete.get(&interface)?.keys.values().next().copied()
+        let dispensable = &self.interfaces.get(&interface)?.dispensable;
+        let first = dispensable.range((Worth::Incomplete, 0)..).next();
+        first.filter(|((worth, _), _)| *worth == Worth::Incomplete).map(|(_, key)| *key)
     }
 
-    /// The entry that is best done without: the one stale for longest, or else one of those that nobody has answered for.
-    pub(super) fn most_dispensable(&self) -> Option<NeighborKey> {
-        self.stale.values().next().copied().or_else(|| {
-            let oldest = self.incomplete.values().filter_map(|waiting| waiting.keys.iter().next());
-            oldest.min_by_key(|(order, _)| **order).map(|(_, key)| *key)
-        })
+    /// The entry that is best done without, on one interface or on all, of those worth no more than `most`.
+    pub(super) fn least(&self, interface: Option<InterfaceIndex>, most: Worth) -> Option<NeighborKey> {
+        match interface {
+            Some(interface) => self.interfaces.get(&interface)?.least(most).map(|(_, key)| key),
+            None => {
+                let each = self.interfaces.values().filter_map(|interface| interface.least(most));
+                each.min_by_key(|(rank, _)| *rank).map(|(_, key)| key)
+            }
+        }
     }
 }

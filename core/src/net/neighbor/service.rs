@@ -1,23 +1,32 @@
 //! The neighbour table at work: what workers report comes in, what the table decides is carried out.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use raddle_plugin_api::abi::LogLevel;
 use raddle_plugin_api::task::Remote;
-use raddle_plugin_api::wire::{ArpPacket, InterfaceAddress, Ip4Address, Ip6Address, MacAddress};
+use raddle_plugin_api::wire::{InterfaceAddress, MacAddress};
 use raddle_plugin_api::{
-    Control, Failure, Field, HeldPacket, InterfaceIndex, InterfaceInfo, Packet, Worker, failure,
+    Control, Failure, Field, HeldPacket, InterfaceIndex, InterfaceInfo, Packet, failure,
 };
 
+use super::action::{Action, Heard};
+use super::dad::{DuplicateDetection, Word};
+use super::event::{NeighborChange, NeighborEvent, NeighborListener};
 use super::links::Links;
-use super::message::{announcement4, announcement6, arp_frame, solicitation_frame};
+use super::nd_proxy::NdProxy;
 use super::neighbor_drop::NeighborDrop;
-use super::{Action, Entry, Heard, NeighborKey, NeighborState, Settings, Table};
+use super::option::{NeighborOptions, NeighborTableConfig};
+use super::random::Random;
+use super::sender::Sender;
+use super::{Entry, NeighborKey, NeighborState, Table};
 use crate::net::forwarding::ForwardingTables;
 use crate::net::icmp_field::{IcmpRequest, icmp_field};
-use crate::net::local::{LocalNext, LocalOutput, OwnTable};
+use crate::net::local::{LocalNext, LocalOutput, OwnTable, Proxy};
+use crate::net::mac_filter::{Holder, MacFilters, SOLICITED_NODES};
+use crate::net::router_advertisement::{self, RouterAdvertisements};
 
 /// Packets that may be on their way to the main thread at a time, over all workers.
 const MAX_BACKLOG: usize = 1024;
@@ -26,16 +35,26 @@ const MAX_BACKLOG: usize = 1024;
 pub struct Neighbors {
     remote: Remote,
     backlog: AtomicUsize,
+    /// The most packets that may wait for one neighbour, on any interface.
+    most_queued: AtomicU32,
     output: Arc<LocalOutput>,
     own: Arc<OwnTable>,
+    sender: Sender,
     icmp: Field<IcmpRequest>,
     state: Mutex<State>,
+    listeners: Mutex<Vec<Arc<NeighborListener>>>,
 }
 
 struct State {
     table: Table<HeldPacket>,
     links: Links,
     interfaces: HashMap<InterfaceIndex, InterfaceInfo>,
+    config: NeighborTableConfig,
+    random: Random,
+    /// Interfaces on which the feature `nd-proxy` is on.
+    nd_proxies: HashSet<InterfaceIndex>,
+    /// What was said of single interfaces.
+    options: HashMap<InterfaceIndex, NeighborOptions>,
 }
 
 impl Neighbors {
@@ -46,15 +65,130 @@ impl Neighbors {
     pub fn new(control: &Control<'_>) -> Result<Self, Failure> {
         let interfaces = control.interfaces()?.into_iter().map(|info| (info.index, info)).collect();
         let links = Links::new(control.resource::<ForwardingTables>()?, control.resource()?);
-        let table = Table::new(Settings::default());
+        let config: NeighborTableConfig = control.config("neighbor-table")?;
+        // No more than the bound of the configuration.
+        let most_queued = u32::try_from(config.defaults.settings().max_queued).unwrap_or(u32::MAX);
+        let table = Table::new(config.max_entries.get() as usize, config.defaults.settings());
         Ok(Self {
             remote: control.remote(),
             backlog: AtomicUsize::new(0),
+            most_queued: AtomicU32::new(most_queued),
             output: control.resource()?,
             own: control.resource()?,
+            sender: Sender::new(control)?,
             icmp: icmp_field(control)?,
-            state: Mutex::new(State { table, links, interfaces }),
+            state: Mutex::new(State {
+                table,
+                links,
+                interfaces,
+                config,
+                random: Random::default(),
+                nd_proxies: HashSet::new(),
+                options: HashMap::new(),
+            }),
+            listeners: Mutex::default(),
         })
+    }
+
+    /// Has `listener` called from now on when a neighbour is resolved, does not answer, or is forgotten.
+    pub fn subscribe(&self, listener: impl Fn(&Control<'_>, &NeighborEvent) + Send + Sync + 'static) {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::new(listener));
+    }
+
+    /// Asks for a neighbour without a packet for it; what comes of it is told to the listeners. Nothing happens if it is known or
+    /// asked for already.
+    pub fn resolve(&self, control: &Control<'_>, key: NeighborKey) {
+        self.change(control, |state, now_ns, out| {
+            if state.interfaces.get(&key.interface).is_some_and(|info| info.mac.is_some()) {
+                state.table.resolve(now_ns, key, out);
+            }
+        });
+    }
+
+    /// Word from a protocol above that packets to the neighbour arrive (RFC 4861 §7.3.1): it need not be asked for some time.
+    pub fn confirm(&self, control: &Control<'_>, key: NeighborKey) {
+        self.change(control, |state, now_ns, out| state.table.confirm(now_ns, key, out));
+    }
+
+    /// What is known of one neighbour: its state, and its MAC address if that is known.
+    pub fn get(&self, key: &NeighborKey) -> Option<(NeighborState, Option<MacAddress>)> {
+        self.state().table.get(key).map(|entry| (entry.state(), entry.mac()))
+    }
+
+    /// The configuration for all interfaces from now on.
+    pub fn set_config(&self, control: &Control<'_>, config: NeighborTableConfig) {
+        let mut state = self.state();
+        state.table.set_max_entries(config.max_entries.get() as usize);
+        state.config = config;
+        let interfaces: Vec<_> = state.interfaces.keys().copied().collect();
+        drop(state);
+        interfaces.into_iter().for_each(|interface| self.apply_options(control, interface));
+    }
+
+    /// What holds on an interface from now on, besides what holds for all.
+    pub fn set_options(&self, control: &Control<'_>, interface: InterfaceIndex, options: NeighborOptions) {
+        self.state().options.insert(interface, options);
+        self.apply_options(control, interface);
+    }
+
+    /// What was said of an interface.
+    pub fn own_options(&self, interface: InterfaceIndex) -> NeighborOptions {
+        self.state().options.get(&interface).cloned().unwrap_or_default()
+    }
+
+    /// What holds on an interface: what was said of it, or of all.
+    pub fn options(&self, interface: InterfaceIndex) -> NeighborOptions {
+        let state = self.state();
+        let all = &state.config.defaults;
+        state.options.get(&interface).map_or_else(|| all.clone(), |own| own.or(all))
+    }
+
+    /// The configuration for all interfaces.
+    pub fn config(&self) -> NeighborTableConfig {
+        self.state().config.clone()
+    }
+
+    /// An interface was there before the table: what holds for all holds on it.
+    pub(super) fn interface_there(&self, control: &Control<'_>, interface: InterfaceIndex) {
+        self.apply_options(control, interface);
+    }
+
+    fn apply_options(&self, control: &Control<'_>, interface: InterfaceIndex) {
+        let options = self.options(interface);
+        let mut state = self.state();
+        let mut settings = options.settings();
+        // RFC 4861 §6.3.2: between half and one and a half of it, so that not all neighbours of a link are checked at once.
+        settings.reachable_ns = settings.reachable_ns / 2 + state.random.up_to(settings.reachable_ns);
+        // More than one interface needs is refused by the table itself.
+        let most_queued = u32::try_from(settings.max_queued).unwrap_or(u32::MAX);
+        self.most_queued.fetch_max(most_queued, Ordering::Relaxed);
+        state.table.set_settings(interface, settings);
+        drop(state);
+        let NeighborOptions { proxy: prefixes, proxy_routed: routed, local_proxy: local, .. } = options;
+        let proxy = Proxy { prefixes, routed, local };
+        let wants_node = proxy.has_ip6();
+        let had_node = self.state().nd_proxies.contains(&interface);
+        self.own.set_proxy(control, interface, proxy);
+        if wants_node != had_node {
+            self.listen_for_others(control, interface, wants_node);
+            match control.set_feature(interface, NdProxy::FEATURE, wants_node) {
+                Ok(()) if wants_node => self.state().nd_proxies.insert(interface),
+                Ok(()) => self.state().nd_proxies.remove(&interface),
+                Err(failure) => {
+                    control.log(LogLevel::ERROR, format_args!("proxy neighbour discovery: {failure}"));
+                    false
+                }
+            };
+        }
+    }
+
+    /// Has the interface take, or take no longer, what is asked of others by multicast: of whom, only their answers show.
+    fn listen_for_others(&self, control: &Control<'_>, interface: InterfaceIndex, on: bool) {
+        let Ok(filters) = control.resource::<MacFilters>() else { return };
+        let wanted = on.then_some(SOLICITED_NODES).into_iter().collect();
+        if let Err(failure) = filters.set(control, interface, Holder::Proxy, wanted) {
+            control.log(LogLevel::WARN, format_args!("groups of interface {interface}: {failure}"));
+        }
     }
 
     /// Whether one more packet may be handed over; it counts as handed over then.
@@ -64,6 +198,11 @@ impl Neighbors {
         }
         self.backlog.fetch_add(1, Ordering::Relaxed);
         true
+    }
+
+    /// Packets a second for one neighbour that one worker hands to the main thread: as many as may wait there.
+    pub(super) fn most_queued(&self) -> u32 {
+        self.most_queued.load(Ordering::Relaxed)
     }
 
     /// Packets, each admitted before, whose neighbours are not known. Any thread.
@@ -92,6 +231,33 @@ impl Neighbors {
                 let heard = state.judge(&key, heard);
                 state.table.heard(now_ns, key, heard, out);
             });
+        });
+    }
+
+    /// Somebody else said something of an own address, in use or tried. Any thread.
+    pub(super) fn report_claim(&self, key: NeighborKey, word: Word, holder: Option<MacAddress>) {
+        self.remote.run(move |control| {
+            if let Ok(detection) = control.resource::<DuplicateDetection>() {
+                detection.heard(control, key, word, holder);
+            }
+        });
+    }
+
+    /// A host wants to hear from routers. Any thread.
+    pub(super) fn report_router_solicitation(&self, interface: InterfaceIndex) {
+        self.remote.run(move |control| {
+            if let Ok(advertisements) = control.resource::<RouterAdvertisements>() {
+                advertisements.solicited(control, interface);
+            }
+        });
+    }
+
+    /// Another router told of itself. Any thread.
+    pub(super) fn report_router(&self, interface: InterfaceIndex, heard: router_advertisement::Heard) {
+        self.remote.run(move |control| {
+            if let Ok(advertisements) = control.resource::<RouterAdvertisements>() {
+                advertisements.heard(control, interface, heard);
+            }
         });
     }
 
@@ -133,6 +299,13 @@ impl Neighbors {
         })
     }
 
+    /// Calls `visit` with state and number of waiting packets of each neighbour of an interface.
+    pub fn count(&self, interface: InterfaceIndex, mut visit: impl FnMut(NeighborState, usize)) {
+        let state = self.state();
+        let here = state.table.iter().filter(|(key, _)| key.interface == interface);
+        here.for_each(|(_, entry)| visit(entry.state(), entry.queued()));
+    }
+
     /// Calls `visit` with each neighbour and its interface, in the order of interface and address.
     pub fn for_each(
         &self,
@@ -166,8 +339,9 @@ impl Neighbors {
         let index = info.index;
         let mac = info.mac;
         let before = state.interfaces.insert(index, info);
+        let is_new = before.is_none();
         let moved = before.is_some_and(|before| before.mac != mac);
-        let State { table, links, interfaces } = &mut *state;
+        let State { table, links, interfaces, .. } = &mut *state;
         if let Some(info) = interfaces.get(&index) {
             // A static neighbour may have been set before the routes knew of its interface.
             let on_interface = table.iter().filter(|(key, _)| key.interface == index);
@@ -177,6 +351,10 @@ impl Neighbors {
                     links.link(control, *key, mac, entry.state() == NeighborState::Stale, info);
                 }
             }
+        }
+        drop(state);
+        if is_new {
+            self.apply_options(control, index);
         }
         moved
     }
@@ -190,17 +368,20 @@ impl Neighbors {
             );
         });
         if gone {
-            self.state().interfaces.remove(&interface);
+            let mut state = self.state();
+            state.interfaces.remove(&interface);
+            state.options.remove(&interface);
+            state.nd_proxies.remove(&interface);
+            state.table.forget_interface(interface);
+            drop(state);
+            self.own.set_proxy(control, interface, Proxy::default());
         }
     }
 
-    /// Tells the link of own addresses: gratuitous ARP (RFC 5227 §2.3) and unsolicited advertisements (RFC 4861 §7.2.6).
+    /// Tells the link of own addresses.
     pub fn announce(&self, interface: InterfaceIndex, addresses: &[InterfaceAddress]) {
         for address in addresses {
-            match address.address() {
-                IpAddr::V4(ip) => self.send_frame(interface, move |mac| Some(announcement4(mac, ip.into()))),
-                IpAddr::V6(ip) => self.send_frame(interface, move |mac| announcement6(mac, ip.into())),
-            }
+            self.sender.announce(interface, address.address());
         }
     }
 
@@ -223,23 +404,49 @@ impl Neighbors {
         control: &Control<'_>,
         body: impl FnOnce(&mut State, u64, &mut Vec<Action<HeldPacket>>) -> R,
     ) -> R {
-        let (mut state, mut out) = (self.state(), Vec::new());
+        let (mut state, mut out, mut events) = (self.state(), Vec::new(), Vec::new());
         let result = body(&mut state, control.now_ns(), &mut out);
         for action in out {
-            self.carry_out(control, &mut state, action);
+            self.carry_out(control, &mut state, action, &mut events);
         }
+        drop(state);
+        self.tell(control, &events);
         result
     }
 
-    fn carry_out(&self, control: &Control<'_>, state: &mut State, action: Action<HeldPacket>) {
+    fn tell(&self, control: &Control<'_>, events: &[NeighborEvent]) {
+        if events.is_empty() {
+            return;
+        }
+        let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for event in events {
+            listeners.iter().for_each(|listener| listener(control, event));
+        }
+    }
+
+    fn carry_out(
+        &self,
+        control: &Control<'_>,
+        state: &mut State,
+        action: Action<HeldPacket>,
+        events: &mut Vec<NeighborEvent>,
+    ) {
+        let mut tell = |key, change| events.push(NeighborEvent { key, change });
         match action {
-            Action::Solicit { key, mac } => self.solicit(control, key, mac),
+            Action::Solicit { key, mac } => self.sender.solicit(control, key, mac),
             Action::Link { key, mac, watch } => {
+                if !state.links.holds(&key) {
+                    tell(key, NeighborChange::Resolved);
+                }
                 if let Some(info) = state.interfaces.get(&key.interface) {
                     state.links.link(control, key, mac, watch, info);
                 }
             }
-            Action::Unlink { key } => state.links.unlink(control, key),
+            Action::Unlink { key } => {
+                state.links.unlink(control, key);
+                tell(key, NeighborChange::Forgotten);
+            }
+            Action::Failed { key } => tell(key, NeighborChange::Unreachable),
             Action::Send { key, packet } => {
                 let lookup = if key.address.is_ipv4() { LocalNext::Ip4Lookup } else { LocalNext::Ip6Lookup };
                 self.output.send(packet, lookup, |_| {});
@@ -257,40 +464,6 @@ impl Neighbors {
                 self.output.send(packet, LocalNext::NeighborDrop, mark);
             }
         }
-    }
-
-    /// Asks for the neighbour; without an own address of the family there is nothing to ask with.
-    fn solicit(&self, control: &Control<'_>, key: NeighborKey, to: Option<MacAddress>) {
-        let own = self.own.get(control);
-        match key.address {
-            IpAddr::V4(target) => {
-                let target = Ip4Address::from(target);
-                let Some(source) = own.source4(key.interface, target) else { return };
-                self.send_frame(key.interface, move |mac| {
-                    Some(arp_frame(&ArpPacket::request(mac, source, target), to))
-                });
-            }
-            IpAddr::V6(target) => {
-                let target = Ip6Address::from(target);
-                let Some(source) = own.source6(key.interface, target) else { return };
-                self.send_frame(key.interface, move |mac| solicitation_frame(mac, source, target, to));
-            }
-        }
-    }
-
-    /// Sends the frame that `make` gives for the interface's MAC address.
-    fn send_frame(
-        &self,
-        interface: InterfaceIndex,
-        make: impl FnOnce(MacAddress) -> Option<Vec<u8>> + Send + 'static,
-    ) {
-        self.output.make(LocalNext::Interface, move |worker: &Worker<'_>, packet| {
-            let Some(row) = worker.interface(interface).filter(|row| row.has_ethernet()) else {
-                return false;
-            };
-            packet.set_tx_interface(interface);
-            make(row.mac()).is_some_and(|frame| packet.append(&frame))
-        });
     }
 }
 

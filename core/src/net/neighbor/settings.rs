@@ -2,17 +2,19 @@
 
 use std::time::Duration;
 
-/// Times (RFC 4861 §10) and bounds. The defaults are what raddle runs with; tests take smaller ones.
-#[derive(Clone, Copy, Debug)]
+/// Times (RFC 4861 §10) and bounds on one interface. The defaults are those of the configuration.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Settings {
-    /// Entries at most, over all interfaces.
+    /// Entries at most.
     pub max_entries: usize,
-    /// Entries being resolved at most, per interface: the oldest goes first.
+    /// Entries being resolved at most: the oldest goes first.
     pub max_incomplete: usize,
     /// Packets that wait at most, per neighbour: the oldest goes first.
     pub max_queued: usize,
-    /// Packets that wait at most, per interface.
+    /// Packets that wait at most, over all neighbours.
     pub max_queued_interface: usize,
+    /// Solicitations a second to everyone on the link. A quarter of them may go at once.
+    pub solicitations_per_second: u32,
     /// Solicitations of an unknown neighbour (MAX_MULTICAST_SOLICIT), and of a known one (MAX_UNICAST_SOLICIT).
     pub solicitations: u32,
     /// Between solicitations (RETRANS_TIMER), in ns.
@@ -28,10 +30,11 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            max_entries: 65_536,
+            max_entries: 32_768,
             max_incomplete: 512,
             max_queued: 16,
             max_queued_interface: 1024,
+            solicitations_per_second: 1000,
             solicitations: 3,
             retransmit_ns: nanoseconds(Duration::from_secs(1)),
             reachable_ns: nanoseconds(Duration::from_secs(30)),

@@ -7,103 +7,59 @@ use std::collections::HashMap;
 use raddle_plugin_api::InterfaceIndex;
 use raddle_plugin_api::wire::MacAddress;
 
+use super::action::{Action, DropReason, Heard};
 use super::entry::{Entry, NeighborKey, NeighborState};
-use super::order::Orders;
+use super::order::{Orders, Worth};
 use super::settings::Settings;
-
-/// What is to be done.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Action<Q> {
-    /// Ask for the neighbour: everyone on the link, or the one at `mac` whether it is still there.
-    Solicit {
-        /// Whom.
-        key: NeighborKey,
-        /// Where it was last.
-        mac: Option<MacAddress>,
-    },
-    /// Packets to the neighbour go to this MAC address from now on. With `watch`, tell the table of the next one
-    /// ([`Table::used`]).
-    Link {
-        /// Whose.
-        key: NeighborKey,
-        /// Where it is.
-        mac: MacAddress,
-        /// Whether the next use is of interest.
-        watch: bool,
-    },
-    /// The neighbour is not known any more: packets to it must come here.
-    Unlink {
-        /// Whose.
-        key: NeighborKey,
-    },
-    /// The packet can be sent.
-    Send {
-        /// Towards whom.
-        key: NeighborKey,
-        /// The packet.
-        packet: Q,
-    },
-    /// Nobody answers: tell the packet's sender.
-    Unreachable {
-        /// Towards whom.
-        key: NeighborKey,
-        /// The packet.
-        packet: Q,
-    },
-    /// The packet found no room, or its neighbour was forgotten.
-    Drop {
-        /// The packet.
-        packet: Q,
-        /// Why.
-        reason: DropReason,
-    },
-}
-
-/// Why a waiting packet is dropped.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum DropReason {
-    /// Too many packets wait for the neighbour, or on the interface.
-    QueueFull,
-    /// Too many neighbours are being resolved.
-    TooMany,
-    /// The neighbour was removed: its interface went down, or the operator cleared it.
-    Removed,
-}
-
-/// What a neighbour said of itself.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Heard {
-    /// It asked for us: an ARP request, a solicitation (RFC 4861 §7.2.3).
-    Request {
-        /// Where it is.
-        mac: MacAddress,
-    },
-    /// It told where it is: an ARP reply, an advertisement (RFC 4861 §7.2.5).
-    Answer {
-        /// Where it is; `None` if it did not say.
-        mac: Option<MacAddress>,
-        /// We asked.
-        solicited: bool,
-        /// What was known is to be replaced.
-        overrides: bool,
-        /// It is a router; `None` where the protocol does not say.
-        router: Option<bool>,
-    },
-}
+use crate::net::rate_limit::TokenBucket;
 
 /// The table of neighbours; `Q` is a packet that waits.
 #[derive(Debug)]
 pub struct Table<Q> {
-    settings: Settings,
+    max_entries: usize,
+    defaults: Settings,
+    interfaces: HashMap<InterfaceIndex, Settings>,
+    /// For solicitations to everyone, by interface.
+    buckets: HashMap<InterfaceIndex, TokenBucket>,
     entries: HashMap<NeighborKey, Entry<Q>>,
     orders: Orders,
     next_order: u64,
 }
 
 impl<Q> Table<Q> {
-    /// An empty table.
-    pub fn new(settings: Settings) -> Self {
-        Self { settings, entries: HashMap::new(), orders: Orders::default(), next_order: 0 }
+    /// An empty table of at most `max_entries` over all interfaces; `defaults` hold for those of which nothing else is said.
+    pub fn new(max_entries: usize, defaults: Settings) -> Self {
+        Self {
+            max_entries,
+            defaults,
+            interfaces: HashMap::new(),
+            buckets: HashMap::new(),
+            entries: HashMap::new(),
+            orders: Orders::default(),
+            next_order: 0,
+        }
+    }
+
+    /// Bounds the table from now on; what is in it is not touched.
+    pub fn set_max_entries(&mut self, max_entries: usize) {
+        self.max_entries = max_entries;
+    }
+
+    /// What holds on an interface from now on.
+    pub fn set_settings(&mut self, interface: InterfaceIndex, settings: Settings) {
+        self.interfaces.insert(interface, settings);
+        self.buckets.remove(&interface);
+    }
+
+    /// Forgets what was set for an interface that is gone.
+    pub fn forget_interface(&mut self, interface: InterfaceIndex) {
+        self.interfaces.remove(&interface);
+        self.buckets.remove(&interface);
+    }
+
+    /// What holds on an interface.
+    pub fn settings(&self, interface: InterfaceIndex) -> Settings {
+        self.interfaces.get(&interface).copied().unwrap_or(self.defaults)
     }
 
     /// The entry of a neighbour.
@@ -142,23 +98,43 @@ impl<Q> Table<Q> {
                 return;
             }
             None => {
-                if !self.make_room(key.interface, out) {
-                    out.push(Action::Drop { packet, reason: DropReason::TooMany });
+                if let Err(reason) = self.ask_for(now_ns, key, out) {
+                    out.push(Action::Drop { packet, reason });
                     return;
                 }
-                let mut entry = Entry::new(NeighborState::Incomplete, MacAddress::ZERO, now_ns);
-                entry.solicitations = 1;
-                entry.deadline_ns = Some(now_ns.saturating_add(self.settings.retransmit_ns));
-                self.insert(key, entry);
-                out.push(Action::Solicit { key, mac: None });
             }
         }
         self.enqueue(key, packet, out);
     }
 
+    /// Asks for a neighbour without a packet for it: its answer, or that there is none, is of interest by itself. Nothing
+    /// happens if it is known, is asked for already, or may not be asked for now.
+    pub fn resolve(&mut self, now_ns: u64, key: NeighborKey, out: &mut Vec<Action<Q>>) {
+        if !self.entries.contains_key(&key) {
+            // Who wants to know asks again.
+            let _ = self.ask_for(now_ns, key, out);
+        }
+    }
+
+    /// Word from a protocol above that packets to the neighbour arrive (RFC 4861 §7.3.1): it need not be asked.
+    pub fn confirm(&mut self, now_ns: u64, key: NeighborKey, out: &mut Vec<Action<Q>>) {
+        match self.entries.get(&key) {
+            Some(Entry { state: NeighborState::Reachable, .. }) => {
+                let until = now_ns.saturating_add(self.settings(key.interface).reachable_ns);
+                self.change(key, |entry| (entry.deadline_ns, entry.since_ns) = (Some(until), now_ns));
+            }
+            Some(Entry {
+                state: NeighborState::Stale | NeighborState::Delay | NeighborState::Probe,
+                mac,
+                ..
+            }) => self.learn(now_ns, key, *mac, NeighborState::Reachable, out),
+            _ => {}
+        }
+    }
+
     /// A packet went to a neighbour of whose use word was asked.
     pub fn used(&mut self, now_ns: u64, key: NeighborKey, out: &mut Vec<Action<Q>>) {
-        let until = now_ns.saturating_add(self.settings.delay_ns);
+        let until = now_ns.saturating_add(self.settings(key.interface).delay_ns);
         if self.entries.get(&key).is_some_and(|entry| entry.state == NeighborState::Stale) {
             self.change(key, |entry| {
                 entry.state = NeighborState::Delay;
@@ -173,16 +149,17 @@ impl<Q> Table<Q> {
         match (heard, self.entries.get(&key)) {
             (_, Some(Entry { state: NeighborState::Static, .. })) => {}
             (Heard::Request { mac }, None) => {
-                if self.make_room_for_any(out) {
+                if self.make_room(key.interface, Worth::Idle, out) {
                     let mut entry = Entry::new(NeighborState::Stale, mac, now_ns);
-                    entry.deadline_ns = Some(now_ns.saturating_add(self.settings.stale_ns));
+                    let stale_ns = self.settings(key.interface).stale_ns;
+                    entry.deadline_ns = Some(now_ns.saturating_add(stale_ns));
                     self.insert(key, entry);
                     out.push(Action::Link { key, mac, watch: true });
                 }
             }
             (Heard::Request { mac }, Some(entry)) => {
                 if entry.state == NeighborState::Incomplete || entry.mac != mac {
-                    self.resolve(now_ns, key, mac, NeighborState::Stale, out);
+                    self.learn(now_ns, key, mac, NeighborState::Stale, out);
                 }
             }
             (Heard::Answer { .. }, None) => {}
@@ -191,18 +168,18 @@ impl<Q> Table<Q> {
                 let confirmed = if solicited { NeighborState::Reachable } else { NeighborState::Stale };
                 match (state, mac) {
                     (NeighborState::Incomplete, None) => return,
-                    (NeighborState::Incomplete, Some(mac)) => self.resolve(now_ns, key, mac, confirmed, out),
+                    (NeighborState::Incomplete, Some(mac)) => self.learn(now_ns, key, mac, confirmed, out),
                     // RFC 4861 §7.2.5: another address without the override flag only casts doubt.
                     (state, Some(mac)) if mac != known && !overrides => {
                         if state == NeighborState::Reachable {
-                            self.resolve(now_ns, key, known, NeighborState::Stale, out);
+                            self.learn(now_ns, key, known, NeighborState::Stale, out);
                         }
                         return;
                     }
                     (_, mac) => {
                         let mac = mac.unwrap_or(known);
                         if solicited || mac != known {
-                            self.resolve(now_ns, key, mac, confirmed, out);
+                            self.learn(now_ns, key, mac, confirmed, out);
                         }
                     }
                 }
@@ -222,13 +199,13 @@ impl<Q> Table<Q> {
         out: &mut Vec<Action<Q>>,
     ) -> bool {
         if !self.entries.contains_key(&key) {
-            if !self.make_room_for_any(out) {
+            if !self.make_room(key.interface, Worth::Live, out) {
                 return false;
             }
             self.insert(key, Entry::new(NeighborState::Static, mac, now_ns));
             out.push(Action::Link { key, mac, watch: false });
         } else {
-            self.resolve(now_ns, key, mac, NeighborState::Static, out);
+            self.learn(now_ns, key, mac, NeighborState::Static, out);
         }
         true
     }
@@ -257,7 +234,7 @@ impl<Q> Table<Q> {
     }
 
     fn expire_one(&mut self, now_ns: u64, key: NeighborKey, out: &mut Vec<Action<Q>>) {
-        let Settings { solicitations, retransmit_ns, stale_ns, .. } = self.settings;
+        let Settings { solicitations, retransmit_ns, stale_ns, .. } = self.settings(key.interface);
         // An entry that the orders name is in the table.
         let Some(entry) = self.entries.get(&key) else { return };
         let asked = entry.solicitations;
@@ -265,11 +242,17 @@ impl<Q> Table<Q> {
             NeighborState::Incomplete | NeighborState::Probe if asked >= solicitations => {
                 self.give_up(key, out);
             }
-            NeighborState::Incomplete | NeighborState::Probe => self.change(key, |entry| {
-                entry.solicitations += 1;
-                entry.deadline_ns = Some(now_ns.saturating_add(retransmit_ns));
-                out.push(Action::Solicit { key, mac: entry.mac() });
-            }),
+            NeighborState::Incomplete | NeighborState::Probe => {
+                // One that may not be asked for now has had its turn all the same: a scan does not live longer for it.
+                let mac = entry.mac();
+                if mac.is_some() || self.may_ask_everyone(now_ns, key.interface) {
+                    out.push(Action::Solicit { key, mac });
+                }
+                self.change(key, |entry| {
+                    entry.solicitations += 1;
+                    entry.deadline_ns = Some(now_ns.saturating_add(retransmit_ns));
+                });
+            }
             NeighborState::Delay => self.change(key, |entry| {
                 entry.state = NeighborState::Probe;
                 entry.solicitations = 1;
@@ -293,7 +276,7 @@ impl<Q> Table<Q> {
     }
 
     /// Notes that the neighbour is at `mac`, and lets go what waits for it.
-    fn resolve(
+    fn learn(
         &mut self,
         now_ns: u64,
         key: NeighborKey,
@@ -301,7 +284,7 @@ impl<Q> Table<Q> {
         state: NeighborState,
         out: &mut Vec<Action<Q>>,
     ) {
-        let Settings { reachable_ns, delay_ns, stale_ns, .. } = self.settings;
+        let Settings { reachable_ns, delay_ns, stale_ns, .. } = self.settings(key.interface);
         let order = self.take_order();
         self.change(key, |entry| {
             // RFC 4861 §7.3.3: a packet to a stale neighbour begins the delay.
@@ -318,14 +301,44 @@ impl<Q> Table<Q> {
             };
             (entry.mac, entry.order, entry.solicitations, entry.since_ns) = (mac, order, 0, now_ns);
             entry.deadline_ns = lasts.map(|lasts| now_ns.saturating_add(lasts));
+            entry.proven |= entry.state == NeighborState::Reachable;
             out.push(Action::Link { key, mac, watch: entry.state == NeighborState::Stale });
             out.extend(entry.queue.drain(..).map(|packet| Action::Send { key, packet }));
         });
     }
 
+    /// Begins to ask for a neighbour that is not in the table.
+    fn ask_for(&mut self, now_ns: u64, key: NeighborKey, out: &mut Vec<Action<Q>>) -> Result<(), DropReason> {
+        let Settings { max_incomplete, retransmit_ns, .. } = self.settings(key.interface);
+        if !self.may_ask_everyone(now_ns, key.interface) {
+            return Err(DropReason::RateLimited);
+        }
+        while self.orders.incomplete(key.interface) >= max_incomplete {
+            match self.orders.oldest_incomplete(key.interface) {
+                Some(oldest) => self.take_out(oldest, DropReason::TooMany, out),
+                None => return Err(DropReason::TooMany),
+            };
+        }
+        if !self.make_room(key.interface, Worth::Idle, out) {
+            return Err(DropReason::TooMany);
+        }
+        let mut entry = Entry::new(NeighborState::Incomplete, MacAddress::ZERO, now_ns);
+        entry.solicitations = 1;
+        entry.deadline_ns = Some(now_ns.saturating_add(retransmit_ns));
+        self.insert(key, entry);
+        out.push(Action::Solicit { key, mac: None });
+        Ok(())
+    }
+
+    fn may_ask_everyone(&mut self, now_ns: u64, interface: InterfaceIndex) -> bool {
+        let rate = self.settings(interface).solicitations_per_second;
+        let bucket = self.buckets.entry(interface);
+        bucket.or_insert_with(|| TokenBucket::new(rate, rate.div_ceil(4))).take(now_ns)
+    }
+
     fn enqueue(&mut self, key: NeighborKey, packet: Q, out: &mut Vec<Action<Q>>) {
-        let Settings { max_queued, max_queued_interface, .. } = self.settings;
-        let crowded = self.orders.waiting(key.interface).1 >= max_queued_interface;
+        let Settings { max_queued, max_queued_interface, .. } = self.settings(key.interface);
+        let crowded = self.orders.queued(key.interface) >= max_queued_interface;
         self.change(key, |entry| {
             entry.queue.push_back(packet);
             if entry.queue.len() > max_queued || crowded {
@@ -335,25 +348,19 @@ impl<Q> Table<Q> {
         });
     }
 
-    /// Room for one more unresolved neighbour of the interface, at the cost of the oldest.
-    fn make_room(&mut self, interface: InterfaceIndex, out: &mut Vec<Action<Q>>) -> bool {
-        while self.orders.waiting(interface).0 >= self.settings.max_incomplete {
-            match self.orders.oldest_incomplete(interface) {
-                Some(oldest) => self.take_out(oldest, DropReason::TooMany, out),
-                None => return false,
-            };
-        }
-        self.make_room_for_any(out)
-    }
-
-    fn make_room_for_any(&mut self, out: &mut Vec<Action<Q>>) -> bool {
-        while self.entries.len() >= self.settings.max_entries {
-            match self.orders.most_dispensable() {
+    /// Room for one more neighbour of the interface, at the cost of those worth no more than `most`.
+    fn make_room(&mut self, interface: InterfaceIndex, most: Worth, out: &mut Vec<Action<Q>>) -> bool {
+        let max_here = self.settings(interface).max_entries;
+        loop {
+            let here = self.orders.entries(interface) >= max_here;
+            if !here && self.entries.len() < self.max_entries {
+                return true;
+            }
+            match self.orders.least(here.then_some(interface), most) {
                 Some(key) => self.take_out(key, DropReason::TooMany, out),
                 None => return false,
             };
         }
-        true
     }
 
     fn give_up(&mut self, key: NeighborKey, out: &mut Vec<Action<Q>>) {
@@ -362,6 +369,7 @@ impl<Q> Table<Q> {
         if entry.state.is_resolved() {
             out.push(Action::Unlink { key });
         }
+        out.push(Action::Failed { key });
         out.extend(entry.queue.into_iter().map(|packet| Action::Unreachable { key, packet }));
     }
 

@@ -6,9 +6,10 @@ use proptest::prelude::*;
 use raddle_plugin_api::InterfaceIndex;
 use raddle_plugin_api::wire::MacAddress;
 
+use super::action::{Action, DropReason, Heard};
 use super::entry::{NeighborKey, NeighborState};
 use super::settings::Settings;
-use super::table::{Action, DropReason, Heard, Table};
+use super::table::Table;
 
 const SECOND: u64 = 1_000_000_000;
 const MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
@@ -29,7 +30,7 @@ fn answer(mac: Option<MacAddress>, solicited: bool, overrides: bool) -> Heard {
 }
 
 fn table() -> Table<u32> {
-    Table::new(Settings::default())
+    Table::new(65_536, Settings::default())
 }
 
 fn state(table: &Table<u32>) -> Option<(NeighborState, Option<MacAddress>)> {
@@ -74,8 +75,9 @@ fn asks_three_times_a_second_apart_then_reports_every_queued_packet() {
     assert_eq!(out_of(|out| table.expire(SECOND, out)), [ask]);
     assert_eq!(table.next_deadline_ns(), Some(2 * SECOND));
     assert_eq!(out_of(|out| table.expire(2 * SECOND, out)), [ask]);
+    let failed = Action::Failed { key: key(1) };
     let unreachable = |packet| Action::Unreachable { key: key(1), packet };
-    assert_eq!(out_of(|out| table.expire(3 * SECOND, out)), [unreachable(1), unreachable(2)]);
+    assert_eq!(out_of(|out| table.expire(3 * SECOND, out)), [failed, unreachable(1), unreachable(2)]);
     assert!(table.is_empty() && table.next_deadline_ns().is_none());
 }
 
@@ -166,7 +168,8 @@ fn a_used_neighbor_ages_by_stale_delay_and_probe() {
     for second in [45, 46, 47] {
         assert_eq!(out_of(|out| table.expire(second * SECOND, out)), [ask], "{second}");
     }
-    assert_eq!(out_of(|out| table.expire(48 * SECOND, out)), [Action::Unlink { key: key(1) }]);
+    let gone = [Action::Unlink { key: key(1) }, Action::Failed { key: key(1) }];
+    assert_eq!(out_of(|out| table.expire(48 * SECOND, out)), gone);
     assert!(table.is_empty());
 }
 
@@ -199,7 +202,7 @@ fn a_static_entry_lets_go_what_waited_for_a_dynamic_one() {
 
 #[test]
 fn the_oldest_packet_makes_room_for_a_new_one() {
-    let mut table = Table::new(Settings { max_queued: 2, ..Settings::default() });
+    let mut table = Table::new(100, Settings { max_queued: 2, ..Settings::default() });
     let mut out = Actions::new();
     (1..=3).for_each(|packet| table.packet(0, key(1), packet, &mut out));
     assert_eq!(out[1..], [Action::Drop { packet: 1, reason: DropReason::QueueFull }]);
@@ -207,7 +210,7 @@ fn the_oldest_packet_makes_room_for_a_new_one() {
 
 #[test]
 fn a_scan_pushes_out_its_own_oldest_addresses_on_its_own_interface() {
-    let mut table = Table::new(Settings { max_incomplete: 2, ..Settings::default() });
+    let mut table = Table::new(100, Settings { max_incomplete: 2, ..Settings::default() });
     let mut out = Actions::new();
     table.packet(0, key_on(2, 1), 100, &mut out);
     (1..=3).for_each(|last| table.packet(0, key(last), u32::from(last), &mut out));
@@ -218,7 +221,7 @@ fn a_scan_pushes_out_its_own_oldest_addresses_on_its_own_interface() {
 
 #[test]
 fn a_full_table_gives_up_stale_entries_first_and_never_static_ones() {
-    let mut table = Table::new(Settings { max_entries: 2, ..Settings::default() });
+    let mut table = Table::new(2, Settings::default());
     let mut out = Actions::new();
     table.heard(0, key(1), Heard::Request { mac: MAC }, &mut out);
     assert!(table.set_static(0, key(2), MAC, &mut out));
@@ -229,6 +232,112 @@ fn a_full_table_gives_up_stale_entries_first_and_never_static_ones() {
     assert!(!table.set_static(0, key(5), MAC, &mut out));
     let drop = Action::Drop { packet: 6, reason: DropReason::TooMany };
     assert_eq!(out_of(|out| table.packet(0, key(6), 6, out)), [drop]);
+}
+
+// RFC 6583 §6: a flood of forged requests, and a scan, cost those who are known least.
+#[test]
+fn the_least_worth_goes_first_and_confirmed_ones_stay() {
+    let mut table = Table::new(4, Settings::default());
+    let mut out = Actions::new();
+    // 1: named itself only. 2: confirmed once, stale by now. 3: confirmed lately. 4: asked for.
+    for last in [1, 2] {
+        table.heard(0, key(last), Heard::Request { mac: MAC }, &mut out);
+    }
+    table.heard(0, key(2), answer(Some(MAC), true, true), &mut out);
+    table.expire(31 * SECOND, &mut out);
+    table.heard(32 * SECOND, key(3), Heard::Request { mac: MAC }, &mut out);
+    table.heard(32 * SECOND, key(3), answer(Some(MAC), true, true), &mut out);
+    table.packet(33 * SECOND, key(4), 4, &mut out);
+    let mut gone = Vec::new();
+    for last in 5..9 {
+        let before: Vec<_> = (1..5).filter(|known| table.get(&key(*known)).is_some()).collect();
+        table.heard(34 * SECOND, key(last), Heard::Request { mac: MAC }, &mut out);
+        gone.extend(before.into_iter().filter(|known| table.get(&key(*known)).is_none()));
+        // Those that come must not be what goes next.
+        table.heard(34 * SECOND, key(last), answer(Some(MAC), true, true), &mut out);
+    }
+    assert_eq!(gone, [1, 4, 2], "unproven, incomplete, idle; the confirmed one stays");
+    assert!(table.get(&key(3)).is_some() && table.get(&key(8)).is_none(), "the table is full of live ones");
+}
+
+#[test]
+fn a_full_interface_costs_only_its_own() {
+    let mut table = Table::new(100, Settings::default());
+    let mut out = Actions::new();
+    table.set_settings(InterfaceIndex(1), Settings { max_entries: 3, ..Settings::default() });
+    table.heard(0, key_on(2, 1), Heard::Request { mac: MAC }, &mut out);
+    for last in 1..20 {
+        table.heard(1, key(last), Heard::Request { mac: MAC }, &mut out);
+    }
+    assert_eq!(table.iter().filter(|(key, _)| key.interface.0 == 1).count(), 3);
+    assert!(table.get(&key_on(2, 1)).is_some() && table.get(&key(19)).is_some());
+    table.forget_interface(InterfaceIndex(1));
+    assert_eq!(table.settings(InterfaceIndex(1)), Settings::default());
+}
+
+#[test]
+fn everyone_is_asked_no_more_often_than_the_interface_may_and_one_always() {
+    let settings = Settings { solicitations_per_second: 8, max_incomplete: 500, ..Settings::default() };
+    let mut table = Table::new(1000, settings);
+    let mut out = Actions::new();
+    table.heard(0, key_on(1, 250), Heard::Request { mac: MAC }, &mut out);
+    out.clear();
+    for last in 0..100 {
+        table.packet(0, key(last), u32::from(last), &mut out);
+    }
+    let asked = |out: &Actions| out.iter().filter(|action| matches!(action, Action::Solicit { .. })).count();
+    let refused =
+        |action: &&Action<u32>| matches!(action, Action::Drop { reason: DropReason::RateLimited, .. });
+    assert_eq!((asked(&out), out.iter().filter(refused).count()), (2, 98), "a quarter at once");
+    out.clear();
+    table.packet(0, key_on(2, 1), 1, &mut out);
+    assert_eq!(asked(&out), 1, "another interface is not touched");
+    out.clear();
+    table.used(0, key_on(1, 250), &mut out);
+    for _ in 0..50 {
+        table.packet(5 * SECOND, key_on(1, 77), 1, &mut out);
+        table.packet(5 * SECOND, key_on(1, 78), 1, &mut out);
+        table.packet(5 * SECOND, key_on(1, 79), 1, &mut out);
+    }
+    out.clear();
+    table.expire(5 * SECOND, &mut out);
+    let alone = Action::Solicit { key: key_on(1, 250), mac: Some(MAC) };
+    assert!(out.contains(&alone), "who is known is asked alone, whatever is scanned");
+}
+
+#[test]
+fn a_neighbor_is_asked_for_without_a_packet_and_its_failure_is_told() {
+    let mut table = table();
+    let ask = Action::Solicit { key: key(1), mac: None };
+    assert_eq!(out_of(|out| table.resolve(0, key(1), out)), [ask]);
+    assert_eq!(out_of(|out| table.resolve(1, key(1), out)), [], "it is asked for already");
+    let out = out_of(|out| (1..4).for_each(|second| table.expire(second * SECOND, out)));
+    assert_eq!(out, [ask, ask, Action::Failed { key: key(1) }]);
+    assert!(table.is_empty());
+}
+
+// RFC 4861 §7.3.1, §7.3.3
+#[test]
+fn word_from_above_confirms_what_is_known_and_nothing_else() {
+    use NeighborState::{Delay, Incomplete, Probe, Reachable, Stale, Static};
+    for (from, expected) in [
+        (Incomplete, Incomplete),
+        (Reachable, Reachable),
+        (Stale, Reachable),
+        (Delay, Reachable),
+        (Probe, Reachable),
+        (Static, Static),
+    ] {
+        let mut table = table_in(from);
+        table.confirm(20 * SECOND, key(1), &mut Actions::new());
+        assert_eq!(table.get(&key(1)).unwrap().state(), expected, "{from:?}");
+        if expected == Reachable {
+            assert_eq!(table.next_deadline_ns(), Some(50 * SECOND), "{from:?}");
+        }
+    }
+    let mut table = table();
+    table.confirm(0, key(1), &mut Actions::new());
+    assert!(table.is_empty());
 }
 
 #[derive(Clone, Debug)]
@@ -264,9 +373,9 @@ proptest! {
     #[test]
     fn keeps_bounds_and_loses_no_packet(events in proptest::collection::vec(event(), 0..200)) {
         let settings = Settings {
-            max_entries: 12, max_incomplete: 4, max_queued: 3, max_queued_interface: 8, ..Settings::default()
+            max_entries: 9, max_incomplete: 4, max_queued: 3, max_queued_interface: 8, ..Settings::default()
         };
-        let mut table = Table::new(settings);
+        let mut table = Table::new(12, settings);
         let (mut now, mut number) = (0, 0);
         let mut ended = std::collections::HashMap::new();
         let mut linked = std::collections::HashMap::new();
@@ -301,6 +410,7 @@ proptest! {
                     Action::Unreachable { packet, .. } => prop_assert!(ended.insert(packet, "unreachable").is_none()),
                     Action::Drop { packet, .. } => prop_assert!(ended.insert(packet, "dropped").is_none()),
                     Action::Link { key, mac, .. } => { linked.insert(key, mac); }
+                    Action::Failed { key } => prop_assert!(!linked.contains_key(&key)),
                     Action::Unlink { key } => prop_assert!(linked.remove(&key).is_some()),
                     Action::Solicit { key, mac } => prop_assert_eq!(linked.get(&key).copied(), mac),
                 }
@@ -314,6 +424,7 @@ proptest! {
             }
             let mut queued = 0;
             for interface in [1, 2] {
+                prop_assert!(table.iter().filter(|(key, _)| key.interface.0 == interface).count() <= 9);
                 let waiting = table.iter().filter(|(key, entry)| {
                     key.interface.0 == interface && entry.state() == NeighborState::Incomplete
                 });

@@ -1,22 +1,26 @@
 //! How much each worker may ask of the main thread on account of neighbours.
 
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+
+use raddle_plugin_api::InterfaceIndex;
 
 use super::NeighborKey;
 use crate::net::rate_limit::TokenBucket;
 
 const SLOTS: usize = 256;
 const WINDOW_NS: u64 = 1_000_000_000;
-/// Packets a second, and at once, that one worker hands to the main thread over all neighbours.
+/// Packets a second, and at once, that one worker hands to the main thread over all neighbours of an interface: a scan of
+/// one link takes nothing from the others.
 const PER_SECOND: u32 = 4096;
 const BURST: u32 = 512;
 
-/// A bound per neighbour, so that a flood to one address does not use up what others need, and one for all. For one
+/// A bound per neighbour, so that a flood to one address does not use up what others need, and one per interface. For one
 /// thread.
 pub struct Throttle {
     hasher: RandomState,
     slots: Box<[Slot; SLOTS]>,
-    all: TokenBucket,
+    interfaces: HashMap<InterfaceIndex, TokenBucket>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -31,7 +35,7 @@ impl Default for Throttle {
         Self {
             hasher: RandomState::new(),
             slots: Box::new([Slot::default(); SLOTS]),
-            all: TokenBucket::new(PER_SECOND, BURST),
+            interfaces: HashMap::new(),
         }
     }
 }
@@ -45,7 +49,11 @@ impl Throttle {
             *slot = Slot { hash, since_ns: now_ns, count: 0 };
         }
         slot.count += 1;
-        slot.count <= limit && self.all.take(now_ns)
+        if slot.count > limit {
+            return false;
+        }
+        let all = self.interfaces.entry(key.interface);
+        all.or_insert_with(|| TokenBucket::new(PER_SECOND, BURST)).take(now_ns)
     }
 }
 
@@ -76,5 +84,7 @@ mod tests {
         let mut throttle = Throttle::default();
         let passed = (0..100_000).filter(|address| throttle.allows(5, &key(*address), 16)).count();
         assert_eq!(passed, BURST as usize);
+        let elsewhere = NeighborKey { interface: InterfaceIndex(2), ..key(1) };
+        assert!(throttle.allows(5, &elsewhere, 16), "another interface is not touched");
     }
 }

@@ -11,9 +11,6 @@ use super::{NeighborKey, Neighbors};
 use crate::net::adjacency::AdjacencyKind;
 use crate::net::forwarding::ForwardingTables;
 
-/// Packets a second for one neighbour that one worker hands to the main thread: as many as wait there.
-const PER_NEIGHBOR: u32 = 16;
-
 /// What becomes of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
@@ -71,7 +68,7 @@ impl Unresolved {
                 Outcome::Rewrite
             }
             AdjacencyKind::Glean | AdjacencyKind::Incomplete => {
-                if !self.throttle.allows(worker.now_ns(), &key, PER_NEIGHBOR) {
+                if !self.throttle.allows(worker.now_ns(), &key, self.neighbors.most_queued()) {
                     return Outcome::Throttled;
                 }
                 if !self.neighbors.admit() {

@@ -15,9 +15,10 @@ use super::request::{MAX_SIZE, echo_request};
 use super::sessions::{Event, Running};
 use crate::net::forwarding::ForwardingTables;
 use crate::net::local::{LocalNext, LocalOutput, OwnTable};
+use crate::net::routes::Routes;
 
 command! {
-    "ping <address:ip> [count <count:u32:1..1000>] [size <size:u32:0..9000>] [interval <interval:duration>] [interface <interface>]",
+    "ping <address:ip> [count <count:u32:1..1000>] [size <size:u32:0..9000>] [interval <interval:duration>] [interface <interface>] [table <table:word>]",
     "sends echo requests and shows what answers", async ping
 }
 init! { "ping", start }
@@ -39,6 +40,7 @@ struct Arguments {
     /// In ns.
     interval: Option<u64>,
     interface: Option<String>,
+    table: Option<String>,
 }
 
 /// What is sent, and how.
@@ -46,6 +48,8 @@ struct Plan {
     source: IpAddr,
     destination: IpAddr,
     interface: Option<InterfaceIndex>,
+    /// FIB index of the table that requests are looked up in.
+    fib: u32,
     count: u32,
     size: u32,
     interval: Duration,
@@ -67,7 +71,7 @@ fn ping(
 }
 
 fn plan(control: &Control<'_>, arguments: Arguments) -> Result<Plan, Failure> {
-    let Arguments { address, count, size, interval, interface } = arguments;
+    let Arguments { address, count, size, interval, interface, table } = arguments;
     if address.is_multicast() || address.is_unspecified() {
         bail!("{address} is no address of a host");
     }
@@ -75,35 +79,42 @@ fn plan(control: &Control<'_>, arguments: Arguments) -> Result<Plan, Failure> {
         Some(name) => Some(control.interface(name)?.index),
         None => None,
     };
-    let out = interface.or_else(|| interface_towards(control, address)).unwrap_or(InterfaceIndex::NONE);
+    let routes = control.resource::<Routes>()?;
+    let fib = match (table, interface) {
+        (Some(table), _) => routes.find_table(&table.parse().unwrap_or_default())?.1,
+        (None, Some(interface)) => routes.fib_of(interface),
+        (None, None) => 0,
+    };
+    let out = interface.or_else(|| interface_towards(control, fib, address)).unwrap_or(InterfaceIndex::NONE);
     let own = control.resource::<OwnTable>()?;
     let own = own.get(control);
     let source = match address {
         // To ourselves from ourselves.
-        address if own.is_own(address) => Some(address),
-        IpAddr::V4(ip) => own.source4(out, ip.into()).map(|ip| ip.to_std().into()),
+        address if own.is_own_in(fib, address) => Some(address),
+        IpAddr::V4(ip) => own.source4_in(fib, out, ip.into()).map(|ip| ip.to_std().into()),
         IpAddr::V6(ip) if ip.is_unicast_link_local() && interface.is_none() => {
             bail!("{address} is link-local: say on which interface it is")
         }
-        IpAddr::V6(ip) => own.source6(out, ip.into()).map(|ip| ip.to_std().into()),
+        IpAddr::V6(ip) => own.source6_in(fib, out, ip.into()).map(|ip| ip.to_std().into()),
     };
     let source = source.ok_or_else(|| failure!("there is no own address to send to {address} from"))?;
     Ok(Plan {
         source,
         destination: address,
         interface,
+        fib,
         count: count.unwrap_or(DEFAULT_COUNT),
         size: size.unwrap_or(DEFAULT_SIZE).min(MAX_SIZE),
         interval: interval.map_or(DEFAULT_INTERVAL, Duration::from_nanos).max(SHORTEST_INTERVAL),
     })
 }
 
-/// The interface by which packets to the address leave.
-fn interface_towards(control: &Control<'_>, address: IpAddr) -> Option<InterfaceIndex> {
+/// The interface by which packets to the address leave that are looked up in the table of a FIB index.
+fn interface_towards(control: &Control<'_>, fib: u32, address: IpAddr) -> Option<InterfaceIndex> {
     let tables = control.resource::<ForwardingTables>().ok()?;
     let leaf = match address {
-        IpAddr::V4(ip) => tables.ip4.get(control).readers.first()?.lookup(ip.to_bits()),
-        IpAddr::V6(ip) => tables.ip6.get(control).readers.first()?.lookup(ip.to_bits()),
+        IpAddr::V4(ip) => tables.ip4.get(control).readers.get(fib as usize)?.lookup(ip.to_bits()),
+        IpAddr::V6(ip) => tables.ip6.get(control).readers.get(fib as usize)?.lookup(ip.to_bits()),
     };
     let adjacency = tables.leaves.adjacency(leaf, || 0);
     Some(tables.adjacencies.get(adjacency).interface())
@@ -130,7 +141,7 @@ async fn run(plan: Plan, output: Arc<LocalOutput>, running: Running) -> Result<R
 }
 
 fn send(plan: &Plan, output: &LocalOutput, running: &Running, sequence: u16) {
-    let Plan { source, destination, interface, size, .. } = *plan;
+    let Plan { source, destination, interface, fib, size, .. } = *plan;
     let (identifier, session) = (running.identifier, Arc::clone(&running.session));
     let next = if destination.is_ipv4() { LocalNext::Ip4Lookup } else { LocalNext::Ip6Lookup };
     output.make(next, move |worker, packet| {
@@ -140,7 +151,7 @@ fn send(plan: &Plan, output: &LocalOutput, running: &Running, sequence: u16) {
         if let Some(interface) = interface {
             packet.set_tx_interface(interface);
         }
-        packet.set_fib_index(0);
+        packet.set_fib_index(fib);
         session.push(Event::Sent { sequence, at_ns: worker.now_ns() });
         worker.append(packet, &bytes)
     });

@@ -4,11 +4,18 @@ use std::fmt;
 use std::sync::Arc;
 
 use raddle_plugin_api::prelude::*;
+use raddle_plugin_api::punt::PuntReason;
 use serde::Serialize;
 
 use super::Pings;
 use super::request::Answer;
+use crate::net::punt::PuntOffer;
 use crate::net::rate_limit::TokenBucket;
+
+next! {
+    /// Where messages go that no ping of raddle's waits for.
+    pub enum PingInputNext { Punt => "punt" }
+}
 
 error! {
     /// Why messages are dropped.
@@ -25,6 +32,7 @@ const ANSWERS: TokenBucket = TokenBucket::new(10_000, 1000);
 pub struct PingInput {
     pings: Arc<Pings>,
     limit: TokenBucket,
+    punt: PuntOffer,
 }
 
 #[derive(Debug, Serialize)]
@@ -46,17 +54,21 @@ impl fmt::Display for Record {
 
 impl Node for PingInput {
     const NAME: &'static str = "ping-input";
-    type Next = NoNext;
+    type Next = PingInputNext;
     type Error = PingInputError;
 
     fn new(init: &NodeInit<'_>) -> Result<Self, Failure> {
-        Ok(Self { pings: init.resource()?, limit: ANSWERS })
+        Ok(Self { pings: init.resource()?, limit: ANSWERS, punt: PuntOffer::new(init)? })
     }
 
     fn process(&mut self, vector: Vector<'_, Self>) {
         vector.each(|env, packet| {
             let answer = Answer::parse(packet.bytes());
             let Some(answer) = answer.filter(|answer| self.pings.is_running(answer.identifier)) else {
+                if self.punt.is_wanted(env, packet) {
+                    self.punt.mark(packet, PuntReason::ICMP);
+                    return Verdict::Next(PingInputNext::Punt);
+                }
                 return Verdict::Drop(PingInputError::NotExpected);
             };
             env.trace(packet, || Record {

@@ -16,7 +16,9 @@ fn way(host: &mut Harness, destination: &str) -> String {
 }
 
 fn routes(host: &mut Harness, family: &str) -> Vec<String> {
-    let answer = host.command("show fib [ip4|ip6]", json!({ family: true })).unwrap();
+    let answer = host
+        .command("show fib [ip4|ip6] [table <table:word>] [after <after:prefix>]", json!({ family: true }))
+        .unwrap();
     answer.text.unwrap().lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
 }
 
@@ -54,14 +56,14 @@ fn routes_follow_addresses() {
 #[test]
 fn routes_are_withdrawn_while_their_interface_is_down() {
     let mut host = routed();
-    assert_eq!(way(&mut host, FAR), "ip4-rewrite");
+    assert_eq!(way(&mut host, FAR), "interface-output");
     host.change_interface("wan", |wan| wan.link_up(false));
     assert_eq!(way(&mut host, FAR), "ip4-icmp-error");
     assert_eq!(way(&mut host, "198.51.100.1"), "ip4-icmp-error");
     assert_eq!(way(&mut host, "192.0.2.1"), "ip4-local");
     host.change_interface("wan", |wan| wan.link_up(true));
-    assert_eq!(way(&mut host, FAR), "ip4-rewrite");
-    assert_eq!(way(&mut host, "198.51.100.254"), "ip4-rewrite");
+    assert_eq!(way(&mut host, FAR), "interface-output");
+    assert_eq!(way(&mut host, "198.51.100.254"), "interface-output");
 }
 
 #[test]
@@ -106,12 +108,13 @@ fn flows_are_spread_over_next_hops() {
     }
     let packets = (0..2000_u32).map(|i| ip4("192.0.2.7", &format!("10.{}.{}.1", i / 256, i % 256), 8));
     let out = host.run::<Ip4Lookup>(packets);
-    out.assert_all("ip4-rewrite");
+    out.assert_all("interface-output");
     let table: Arc<AdjacencyTable> = host.control(|control| control.resource().unwrap());
     let light = table.find(host.interface("wan"), "198.51.100.7".parse().unwrap()).unwrap();
     let count = out.sent().iter().filter(|sent| sent.packet.adjacency() == light.0).count();
     assert!((400..600).contains(&count), "{count} of 2000 by a next hop with a quarter of the weight");
-    let detail = host.command("show fib <prefix>", json!({ "prefix": "10.0.0.0/8" })).unwrap();
+    let detail =
+        host.command("show fib <prefix> [table <table:word>]", json!({ "prefix": "10.0.0.0/8" })).unwrap();
     assert_eq!(detail.json["adjacencies"].as_array().unwrap().len(), 2);
     assert!(detail.text.unwrap().contains("198.51.100.8 on wan"));
 }
@@ -121,10 +124,10 @@ fn next_hop_may_be_reached_by_another_route() {
     let mut host = routed();
     route(&mut host, json!({ "prefix": "10.0.0.0/8", "next-hop": "198.51.100.254" }));
     route(&mut host, json!({ "prefix": "172.16.0.0/12", "next-hop": "10.0.0.1" }));
-    assert_eq!(way(&mut host, "172.16.0.1"), "ip4-rewrite");
+    assert_eq!(way(&mut host, "172.16.0.1"), "interface-output");
     let del = json!({ "prefix": "10.0.0.0/8", "next-hop": "198.51.100.254" });
-    host.command("route del <prefix> via <next-hop:ip>", del).unwrap();
-    assert_eq!(way(&mut host, "172.16.0.1"), "ip4-rewrite", "by the default route now");
+    host.command(ROUTE_DEL, del).unwrap();
+    assert_eq!(way(&mut host, "172.16.0.1"), "interface-output", "by the default route now");
 }
 
 #[test]
@@ -149,7 +152,7 @@ fn wrong_routes_are_refused_in_one_sentence() {
     let again = refused(&mut host, ROUTE_ADD, arguments);
     assert_eq!(again, "route 10.0.0.0/8 via 192.0.2.9 is there already");
     let none = json!({ "prefix": "11.0.0.0/8", "next-hop": "192.0.2.9" });
-    let message = refused(&mut host, "route del <prefix> via <next-hop:ip>", none);
+    let message = refused(&mut host, ROUTE_DEL, none);
     assert_eq!(message, "there is no route 11.0.0.0/8 by configuration or command");
 }
 
@@ -242,7 +245,7 @@ fn changes_give_back_what_they_held() {
         let next_hop = format!("198.51.100.{}", 10 + round);
         let arguments = json!({ "prefix": "10.0.0.0/8", "next-hop": next_hop });
         route(&mut host, arguments.clone());
-        host.command("route del <prefix> via <next-hop:ip>", arguments).unwrap();
+        host.command(ROUTE_DEL, arguments).unwrap();
     }
     for _ in 0..4 {
         host.quiesce();

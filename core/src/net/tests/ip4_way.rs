@@ -110,25 +110,6 @@ fn martians_and_misdirected_packets_are_dropped_by_reason() {
 }
 
 #[test]
-fn options_are_carried_unread_but_source_routes_are_refused() {
-    let mut host = routed();
-    let with_options = |options: &[u8]| {
-        let mut bytes = ip4(HOST, FAR, 16);
-        bytes[20..20 + options.len()].copy_from_slice(options);
-        let options = options.to_vec();
-        with4(bytes, |header| header.set_options(&options))
-    };
-    let out = long_way(&mut host, vec![with_options(&[148, 4, 0, 0]).into()]);
-    out.assert_all("interface-output");
-    for kind in [131, 137] {
-        let packet = with_options(&[kind, 7, 4, 10, 0, 0, 1, 0]);
-        host.run::<Ip4Input>([packet]).assert_all_dropped(Ip4InputError::SourceRoute);
-    }
-    let packet = with_options(&[148, 1, 0, 0]);
-    host.run::<Ip4Input>([packet]).assert_all_dropped(Ip4InputError::BadOptions);
-}
-
-#[test]
 fn padding_is_cut_off() {
     let mut host = routed();
     let mut padded = ip4(HOST, FAR, 8);
@@ -208,23 +189,19 @@ fn packet_without_hops_left_is_reported_unless_it_is_ours_or_for_us() {
 }
 
 #[test]
-fn what_does_not_fit_the_link_is_reported_or_dropped() {
+fn what_does_not_fit_the_link_is_cut_or_reported() {
     let mut host = routed();
     host.change_interface("wan", |wan| wan.mtu(600));
     let big = ip4(HOST, FAR, 581);
     let fits = ip4(HOST, FAR, 580);
     host.run::<Ip4Input>([fits]).assert_all("interface-output");
     let out = long_way(&mut host, vec![big.clone().into()]);
-    assert_eq!(fates(&out), ["needs-fragmentation"]);
-    let dont = with4(big.clone(), |header| header.set_dont_fragment(true));
+    assert_eq!(fates(&out), ["ip4-fragment"]);
+    assert_eq!(out.one().packet.bytes(), big, "it is cut as it came");
+    let dont = with4(big, |header| header.set_dont_fragment(true));
     let out = long_way(&mut host, vec![dont.clone().into()]);
     assert_eq!(request(&mut host, &out.one().packet), IcmpRequest::ip4_fragmentation_needed(600));
     assert_eq!(out.one().packet.bytes(), dont, "the error quotes the packet as it came");
-    for (size, fate) in [(560, "interface-output"), (561, "ip4-icmp-error")] {
-        let gso = Sample::new(dont.clone()).with_gso(1, size, 40);
-        assert_eq!(fates(&long_way(&mut host, vec![gso.clone()])), [fate], "segments of {size} bytes");
-        assert_eq!(fates(&host.run::<Ip4Input>([gso])), [fate]);
-    }
 }
 
 #[test]
@@ -242,6 +219,18 @@ fn features_on_either_side_are_entered() {
     let out = host.run::<Ip4Input>([ip4(HOST, FAR, 8)]);
     assert_eq!((out.one().node.as_str(), out.one().from.as_str()), ("interface-output", "test-bystander"));
     assert_eq!(out.one().packet.len(), 14 + 28);
+}
+
+#[test]
+fn packet_from_features_leaves_in_one_pass_with_the_same_result() {
+    let mut host = routed();
+    let lan = host.interface("lan");
+    let fast = host.run::<Ip4Input>([ip4(HOST, FAR, 8)]);
+    host.nodes(&["test-bystander", "ip4-lookup"]);
+    host.set_feature(lan, "test-bystander-in", true);
+    let out = host.run::<Ip4Input>([ip4(HOST, FAR, 8)]);
+    assert_eq!((out.one().node.as_str(), out.one().from.as_str()), ("interface-output", "ip4-lookup"));
+    assert_eq!(out.one().packet.bytes(), fast.one().packet.bytes());
 }
 
 #[test]

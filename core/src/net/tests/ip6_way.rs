@@ -38,6 +38,18 @@ fn link_local(last: u8) -> String {
 }
 
 #[test]
+fn packet_from_features_leaves_in_one_pass_with_the_same_result() {
+    let mut host = routed();
+    let lan = host.interface("lan");
+    let fast = host.run::<Ip6Input>([ip6(HOST, FAR, 26)]);
+    host.nodes(&["test-bystander", "ip6-lookup"]);
+    host.set_feature(lan, "test-bystander-in6", true);
+    let out = host.run::<Ip6Input>([ip6(HOST, FAR, 26)]);
+    assert_eq!((out.one().node.as_str(), out.one().from.as_str()), ("interface-output", "ip6-lookup"));
+    assert_eq!(out.one().packet.bytes(), fast.one().packet.bytes());
+}
+
+#[test]
 fn plain_packet_leaves_in_one_pass() {
     let mut host = routed();
     let packet = ip6(HOST, FAR, 26);
@@ -92,7 +104,7 @@ fn adjacency_decides_where_packets_go() {
     }
     for (destination, fate, error) in [
         ("2001:db8:1::1", "blackhole", None),
-        ("2001:db8:2::1", "ip6-icmp-error", Some(IcmpRequest::IP6_ADDRESS_UNREACHABLE)),
+        ("2001:db8:2::1", "ip6-icmp-error", Some(IcmpRequest::IP6_REJECT_ROUTE)),
         ("2001:db8:3::1", "ip6-icmp-error", Some(IcmpRequest::IP6_PROHIBITED)),
         ("2001:db8:a::1", "ip6-local", None),
         ("2001:db8:a::9", "ip6-neighbor", None),

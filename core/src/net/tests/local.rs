@@ -107,10 +107,6 @@ fn drops_by_reason_what_is_wrong_or_not_dealt_with() {
         bytes[at] ^= 1;
         bytes
     };
-    let fragment = |mut bytes: Vec<u8>| {
-        Ip4Header::parse_mut(&mut bytes).unwrap().0.set_fragment(0, true);
-        bytes
-    };
     let source = |mut bytes: Vec<u8>, source| {
         Ip4Header::parse_mut(&mut bytes).unwrap().0.set_source(source);
         bytes
@@ -118,13 +114,12 @@ fn drops_by_reason_what_is_wrong_or_not_dealt_with() {
     for (bytes, reason) in [
         (flip(echo4(OWN4, 8), 30), "bad-checksum"),
         (flip(udp4(OWN4, 8), 30), "bad-checksum"),
-        (fragment(udp4(OWN4, 8)), "fragment"),
         (source(echo4(OWN4, 8), LAN4), "own-source"),
         (source(echo4(OWN4, 8), Ip4Address([198, 51, 100, 255])), "group-source"),
         (echo4(HOST4, 8), "not-own-address"),
         (echo4(Ip4Address([224, 0, 0, 1]), 8), "echo-to-group"),
         (echo4(Ip4Address([198, 51, 100, 255]), 8), "echo-to-group"),
-        (packet4(OWN4, IpProtocol::IGMP, &[0x11; 8]), "igmp"),
+        (packet4(OWN4, IpProtocol::ICMP4, &[5, 1, 0xfa, 0xfe, 0, 0, 0, 0]), "redirect"),
         (packet4(OWN4, IpProtocol::ICMP4, &[8, 0, 0]), "too-short"),
         (packet4(OWN4, IpProtocol::ICMP4, &[13, 0, 0xf2, 0xff, 0, 0, 0, 0]), "icmp-type"),
         (packet4(OWN4, IpProtocol::UDP, &[0, 1, 0, 2, 0, 99, 0, 0]), "udp-length"),
@@ -139,10 +134,8 @@ fn drops_by_reason_what_is_wrong_or_not_dealt_with() {
         (flip(echo6(OWN6, 8), 50), "bad-checksum"),
         (no_checksum, "bad-checksum"),
         (echo6(HOST6, 8), "not-own-address"),
-        (packet6(OWN6, IpProtocol::ICMP6, &[143, 0, 0, 0, 0, 0, 0, 0]), "mld"),
         (packet6(OWN6, IpProtocol::ICMP6, &[200, 0, 0, 0, 0, 0, 0, 0]), "icmp-type"),
         (packet6(OWN6, IpProtocol::NO_NEXT, &[]), "no-next-header"),
-        (packet6(OWN6, IpProtocol::FRAGMENT, &[17, 0, 0, 1, 0, 0, 0, 1]), "fragment"),
         (packet6(OWN6, IpProtocol::ICMP6, &[135, 0, 0, 0, 0, 0, 0, 0]), "bad-checksum"),
     ] {
         let packet = from_wan(&host, bytes.clone());
@@ -215,4 +208,50 @@ fn ping_reports_losses_and_refuses_what_is_no_host() {
     for address in ["224.0.0.1", "::", "fe80::9"] {
         assert!(host.command(usage, json!({ "address": address })).is_err(), "{address}");
     }
+}
+
+// RFC 8200 §4, §4.2, RFC 4443 §3.4
+#[test]
+fn extension_headers_are_read_as_their_destination_must() {
+    let mut host = router();
+    let options = |next: u8, kind: u8| [next, 0, kind, 4, 0, 0, 0, 0];
+    let echo = &echo6(OWN6, 8)[40..];
+    let destination = IpProtocol::DESTINATION_OPTIONS;
+    for (bytes, expected) in [
+        (packet6(OWN6, IpProtocol::HOP_BY_HOP, &[&options(58, 5)[..], echo].concat()), Ok(129)),
+        (packet6(OWN6, destination, &[&options(60, 1)[..], &options(58, 0x3e), echo].concat()), Ok(129)),
+        (packet6(OWN6, destination, &[&options(58, 0x7e)[..], echo].concat()), Err("option")),
+        (
+            packet6(OWN6, destination, &[&options(0, 1)[..], &options(58, 1), echo].concat()),
+            Err("extension-headers"),
+        ),
+        (packet6(OWN6, destination, &[&options(58, 0xbe)[..], echo].concat()), Ok(4)),
+        (packet6(OWN6, IpProtocol::MOBILITY, &[59, 0, 0, 0, 0, 0, 0, 0]), Ok(4)),
+        (packet6(OWN6, IpProtocol::AH, &[58, 4, 0, 0, 0, 0, 1, 0]), Ok(4)),
+    ] {
+        let packet = from_wan(&host, bytes.clone());
+        let out = host.run::<Ip6Lookup>([packet]);
+        match expected {
+            Ok(kind) => {
+                let answer = out.sent()[0].packet.bytes();
+                assert_eq!((answer[20], answer[54]), (58, kind), "{}: {bytes:?}", out.summary());
+            }
+            Err(reason) => assert_eq!(out.dropped(reason), 1, "{}: {bytes:?}", out.summary()),
+        }
+    }
+}
+
+// RFC 8200 §4.3
+#[test]
+fn hop_by_hop_options_of_what_is_forwarded_are_read_where_that_is_switched_on() {
+    let mut host = router();
+    let (lan, packet) = (host.interface("lan"), |kind: u8| {
+        packet6(HOST6, IpProtocol::HOP_BY_HOP, &[[59, 0, kind, 4, 0, 0, 0, 0]].concat())
+    });
+    let pass = |host: &mut Harness, kind: u8| host.run_arc("ip6-unicast", lan, [packet(kind)]);
+    assert_eq!(pass(&mut host, 0x7e).dropped("option"), 0);
+    host.set_feature(lan, "ip6-hop-by-hop", true);
+    assert_eq!(pass(&mut host, 0x7e).dropped("option"), 1);
+    assert_eq!(pass(&mut host, 5).dropped("option"), 0);
+    assert_eq!(pass(&mut host, 0xbe).dropped("parameter-problem-sent"), 1);
 }

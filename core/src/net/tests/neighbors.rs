@@ -15,8 +15,8 @@ use crate::net::ip6_lookup::Ip6Lookup;
 use crate::net::local::{Ip6Local, LocalOutputNode};
 use crate::net::neighbor::ArpInput;
 
-const SECOND: Duration = Duration::from_secs(1);
-const PEER_MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 0x77]);
+pub const SECOND: Duration = Duration::from_secs(1);
+pub const PEER_MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 0x77]);
 const PEER: &str = "192.0.2.7";
 const PEER6: &str = "2001:db8:a::7";
 const FAR: &str = "198.51.100.9";
@@ -38,7 +38,7 @@ fn unannounced() -> Harness {
         .interface("lan", |lan| lan.mac(MacAddress(LAN_MAC)))
         .interface("wan", |wan| wan.mac(MacAddress(WAN_MAC)))
         .build();
-    host.load_only(&["forwarding", "local", "neighbor", "ping"]).unwrap();
+    host.load_only(&["forwarding", "local", "mac-filter", "neighbor", "ping"]).unwrap();
     for (interface, address) in [
         ("lan", "192.0.2.1/24"),
         ("wan", "198.51.100.1/24"),
@@ -70,6 +70,30 @@ fn unannounced() -> Harness {
     host
 }
 
+/// Neighbours with these init functions besides, without addresses.
+pub fn with(inits: &[&str]) -> Harness {
+    let mut host = Harness::builder()
+        .interface("lan", |lan| lan.mac(MacAddress(LAN_MAC)))
+        .interface("wan", |wan| wan.mac(MacAddress(WAN_MAC)))
+        .build();
+    host.load_only(&[&["forwarding", "local", "mac-filter", "neighbor"], inits].concat()).unwrap();
+    host.nodes(&[
+        "arp-input",
+        "ip4-lookup",
+        "ip4-rewrite",
+        "ip4-neighbor",
+        "ip4-local",
+        "ip6-lookup",
+        "ip6-rewrite",
+        "ip6-neighbor",
+        "ip6-local",
+        "nd-input",
+        "nd-proxy",
+        "neighbor-drop",
+    ]);
+    host
+}
+
 pub fn add_neighbor(host: &mut Harness, interface: &str, address: &str, mac: MacAddress) {
     let arguments = json!({ "interface": interface, "address": address, "mac": mac });
     host.command("neighbor add", arguments).unwrap();
@@ -81,12 +105,12 @@ pub fn step(host: &mut Harness) -> Run {
     host.poll::<LocalOutputNode>()
 }
 
-fn ethernet(frame: &Sample) -> (EthernetHeader, &[u8]) {
+pub fn ethernet(frame: &Sample) -> (EthernetHeader, &[u8]) {
     let (header, payload) = EthernetHeader::parse(frame.bytes()).unwrap();
     (*header, payload)
 }
 
-fn on(host: &Harness, interface: &str, bytes: impl Into<Vec<u8>>) -> Sample {
+pub fn on(host: &Harness, interface: &str, bytes: impl Into<Vec<u8>>) -> Sample {
     Sample::new(bytes).with_rx_interface(host.interface(interface))
 }
 
@@ -96,11 +120,11 @@ fn states(host: &mut Harness) -> Vec<String> {
     list.iter().map(|entry| entry["state"].as_str().unwrap().to_owned()).collect()
 }
 
-fn ip4_address(text: &str) -> Ip4Address {
+pub fn ip4_address(text: &str) -> Ip4Address {
     text.parse::<std::net::Ipv4Addr>().unwrap().into()
 }
 
-fn ip6_address(text: &str) -> Ip6Address {
+pub fn ip6_address(text: &str) -> Ip6Address {
     text.parse::<std::net::Ipv6Addr>().unwrap().into()
 }
 
@@ -247,11 +271,11 @@ fn configured_neighbors_are_there_from_the_start() {
     let config = "[[neighbor]]\ninterface = \"lan\"\naddress = \"192.0.2.8\"\nmac = \"02:00:00:00:00:08\"\n";
     let mut host = Harness::builder().config(config).interface("lan", |lan| lan).build();
     host.check_config(config).unwrap();
-    host.load_only(&["forwarding", "local", "neighbor"]).unwrap();
+    host.load_only(&["forwarding", "local", "mac-filter", "neighbor"]).unwrap();
     assert_eq!(states(&mut host), ["static"]);
     host.nodes(&["ip4-lookup", "ip4-rewrite", "ip4-neighbor"]);
     address_of(&mut host, "lan", "192.0.2.1/24");
-    let packet = on(&host, "lan", ip4(FAR, "192.0.2.8", 26));
+    let packet = Sample::new(ip4(FAR, "192.0.2.8", 26)).with_rx_interface(InterfaceIndex::NONE);
     assert_eq!(host.run::<Ip4Lookup>([packet]).one().node, "interface-output");
 }
 
@@ -259,17 +283,17 @@ fn configured_neighbors_are_there_from_the_start() {
 fn static_neighbor_of_an_interface_that_comes_later_is_used() {
     let config = "[[neighbor]]\ninterface = \"lan\"\naddress = \"192.0.2.8\"\nmac = \"02:00:00:00:00:08\"\n";
     let mut host = Harness::builder().config(config).build();
-    host.load_only(&["forwarding", "local", "neighbor"]).unwrap();
+    host.load_only(&["forwarding", "local", "mac-filter", "neighbor"]).unwrap();
     host.add_interface("lan", |lan| lan);
     address_of(&mut host, "lan", "192.0.2.1/24");
     host.nodes(&["ip4-lookup", "ip4-rewrite", "ip4-neighbor"]);
-    let packet = on(&host, "lan", ip4(FAR, "192.0.2.8", 26));
+    let packet = Sample::new(ip4(FAR, "192.0.2.8", 26)).with_rx_interface(InterfaceIndex::NONE);
     assert_eq!(host.run::<Ip4Lookup>([packet]).one().node, "interface-output");
     host.delete_interface("lan");
     assert!(host.command("show neighbors", json!({})).unwrap().json.as_array().unwrap().is_empty());
 }
 
-fn nd(
+pub fn nd(
     source: &str,
     destination: &str,
     write: impl FnOnce(&mut [u8], Ip6Address, Ip6Address) -> Option<usize>,

@@ -23,7 +23,7 @@ pub fn bare() -> Harness {
         .interface("lan", |lan| lan.mac(MacAddress(LAN_MAC)))
         .interface("wan", |wan| wan.mac(MacAddress(WAN_MAC)))
         .build();
-    host.load_only(&["forwarding"]).unwrap();
+    host.load_only(&["forwarding", "mac-filter", "vlan"]).unwrap();
     host
 }
 
@@ -54,8 +54,9 @@ pub fn route(host: &mut Harness, arguments: serde_json::Value) {
     host.command(ROUTE_ADD, arguments).unwrap();
 }
 
-pub const ROUTE_ADD: &str =
-    "route add <prefix> via <next-hop:ip> [interface <interface>] [weight <weight:u32:1..256>]";
+pub const ROUTE_DEL: &str =
+    "route del <prefix> via <next-hop:ip> [interface <interface>] [table <table:word>]";
+pub const ROUTE_ADD: &str = "route add <prefix> via <next-hop:ip> [interface <interface>] [weight <weight:u32:1..256>] [table <table:word>]";
 
 /// Makes a neighbour known, as the neighbour table does, at `ROUTER_MAC`.
 pub fn resolve(host: &mut Harness, interface: &str, address: &str) -> AdjacencyIndex {

@@ -1,0 +1,18 @@
+//! The kernel's links, addresses, neighbours and routes over rtnetlink, of one network namespace.
+//!
+//! The `rtnetlink` crate is a client for an async runtime of its own; its parts that know the messages are used here, on a plain
+//! socket: a lost event (`ENOBUFS`) must not go unseen, and a plugin has no runtime.
+
+mod event;
+mod kernel;
+mod monitor;
+mod next_hop_object;
+mod route;
+mod snapshot;
+mod socket;
+
+pub use kernel::Kernel;
+pub use monitor::{Command, LinkChange, MirrorSpec, Monitor, Role, Status, Table};
+pub use route::{Change, Edit, parse_route};
+pub use snapshot::{LinkState, PermanentNeighbor, Snapshot};
+pub use socket::{NetlinkError, Received, Socket};

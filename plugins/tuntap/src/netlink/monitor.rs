@@ -1,0 +1,419 @@
+//! The thread that follows one network namespace: it hears events, lists what they are about, and does what it is told.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use raddle_plugin_api::InterfaceIndex;
+use raddle_plugin_api::namespace::Namespace;
+use raddle_plugin_api::wire::{InterfaceAddress, MacAddress};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
+use serde::Serialize;
+
+use super::event::{Event, GROUPS, event};
+use super::kernel::Kernel;
+use super::snapshot::Snapshot;
+use super::socket::{NetlinkError, Socket};
+use crate::mirror::{Device, Devices, MirrorTable, Object};
+
+/// Datagrams taken at a time, before what they say is passed on.
+const BATCH: usize = 256;
+/// How long after something went that may have taken routes with it the routes are read again.
+const QUIET: Duration = Duration::from_millis(200);
+
+/// What a device of the host, by its name, is over here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The host's side of an interface.
+    Interface(InterfaceIndex),
+    /// The tun of a routing table.
+    Tun,
+}
+
+/// Which table of the kernel a mirror follows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Table {
+    /// By its number.
+    Number(u32),
+    /// That of a VRF device.
+    Vrf(String),
+}
+
+/// A mirror, as its monitor knows it.
+#[derive(Clone)]
+pub struct MirrorSpec {
+    /// The kernel's table.
+    pub table: Table,
+    /// What it says.
+    pub routes: Arc<Mutex<MirrorTable>>,
+}
+
+/// A change of a link of the host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LinkChange {
+    /// Its name.
+    pub device: String,
+    /// Another MAC address.
+    pub mac: Option<MacAddress>,
+    /// Up, and without a link-local address of the kernel's own.
+    pub bring_up: bool,
+    /// Addresses that it is given.
+    pub add: Vec<InterfaceAddress>,
+    /// Addresses that it loses.
+    pub remove: Vec<InterfaceAddress>,
+}
+
+/// What a monitor is told.
+#[derive(Clone)]
+pub enum Command {
+    /// To change a link.
+    Change(LinkChange),
+    /// Which devices are ours.
+    Roles(BTreeMap<String, Role>),
+    /// Which tables to follow.
+    Mirrors(Vec<MirrorSpec>),
+    /// To read everything again.
+    Resync,
+    /// To end.
+    Stop,
+}
+
+/// How a monitor fares.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Status {
+    /// Events that were dealt with.
+    pub events: u64,
+    /// Times that the kernel lost events for want of room.
+    pub overruns: u64,
+    /// Times that all routes were read.
+    pub resyncs: u64,
+    /// What went wrong last.
+    pub fault: Option<String>,
+}
+
+#[derive(Default)]
+struct Shared {
+    commands: Mutex<VecDeque<Command>>,
+    snapshot: Mutex<Option<Snapshot>>,
+    status: Mutex<Status>,
+}
+
+/// A handle of the thread.
+pub struct Monitor {
+    shared: Arc<Shared>,
+    wake: OwnedFd,
+    thread: Option<JoinHandle<()>>,
+    /// Number of the last command.
+    told: u64,
+}
+
+impl Monitor {
+    /// Starts to follow a namespace. `tell` is called, on the thread, when there is something new.
+    ///
+    /// # Errors
+    /// The namespace cannot be entered, or there is no socket or thread for us.
+    pub fn start(namespace: Option<&str>, tell: impl Fn() + Send + 'static) -> Result<Self, NetlinkError> {
+        let namespace = Namespace::named(namespace)?;
+        let (events, kernel) = (Socket::open(&namespace, GROUPS)?, Kernel::open(&namespace)?);
+        let (sleep, wake) =
+            pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).map_err(NetlinkError::Socket)?;
+        let shared = Arc::new(Shared::default());
+        let follower = Follower {
+            shared: Arc::clone(&shared),
+            events,
+            kernel,
+            sleep,
+            roles: BTreeMap::new(),
+            mirrors: Vec::new(),
+            snapshot: Snapshot::default(),
+            devices: Devices::new(),
+            done: 0,
+            reread_at: None,
+        };
+        let thread = std::thread::Builder::new()
+            .name("tuntap".to_owned())
+            .spawn(move || follower.run(&tell))
+            .map_err(|error| NetlinkError::Socket(Errno::from_io_error(&error).unwrap_or(Errno::AGAIN)))?;
+        Ok(Self { shared, wake, thread: Some(thread), told: 0 })
+    }
+
+    /// Tells it something; returns the number of the command, which a snapshot has when it was read behind it.
+    pub fn tell(&mut self, command: Command) -> u64 {
+        self.told += 1;
+        lock(&self.shared.commands).push_back(command);
+        // A full pipe wakes as well.
+        let _ = rustix::io::write(&self.wake, &[0]);
+        self.told
+    }
+
+    /// What there was when it last looked.
+    pub fn snapshot(&self) -> Option<Snapshot> {
+        lock(&self.shared.snapshot).clone()
+    }
+
+    /// How it fares.
+    pub fn status(&self) -> Status {
+        lock(&self.shared.status).clone()
+    }
+
+    /// Whether it has ended by itself: its namespace is gone, or it failed.
+    pub fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+}
+
+impl Drop for Monitor {
+    fn drop(&mut self) {
+        self.tell(Command::Stop);
+        if let Some(thread) = self.thread.take() {
+            // A panic over there has been printed, and is over.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The thread's own.
+struct Follower {
+    shared: Arc<Shared>,
+    events: Socket,
+    kernel: Kernel,
+    sleep: OwnedFd,
+    roles: BTreeMap<String, Role>,
+    mirrors: Vec<MirrorSpec>,
+    snapshot: Snapshot,
+    devices: Devices,
+    done: u64,
+    reread_at: Option<Instant>,
+}
+
+/// What is to be done before the next sleep.
+#[derive(Default)]
+struct Agenda {
+    list: bool,
+    reread: bool,
+    told: bool,
+}
+
+impl Follower {
+    fn run(mut self, tell: &impl Fn()) {
+        let mut agenda = Agenda { list: true, reread: true, told: false };
+        loop {
+            if let Err(error) = self.work(&mut agenda) {
+                lock(&self.shared.status).fault = Some(error.to_string());
+                // It is tried again, with the next event or after a while.
+                self.reread_at = Some(Instant::now() + QUIET * 5);
+            }
+            if std::mem::take(&mut agenda.told) {
+                tell();
+            }
+            self.sleep();
+            if self.obey(&mut agenda) {
+                return;
+            }
+            self.listen(&mut agenda);
+            if self.reread_at.is_some_and(|at| at <= Instant::now()) {
+                self.reread_at = None;
+                (agenda.reread, agenda.list) = (true, true);
+            }
+        }
+    }
+
+    fn sleep(&self) {
+        let left = self.reread_at.map(|at| at.saturating_duration_since(Instant::now()));
+        let left = left.and_then(|left| Timespec::try_from(left).ok());
+        let mut fds = [
+            PollFd::from_borrowed_fd(self.events.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(self.sleep.as_fd(), PollFlags::IN),
+        ];
+        // Woken for nothing is no harm.
+        let _ = poll(&mut fds, left.as_ref());
+    }
+
+    /// Does what it was told; `true`: it is to end.
+    fn obey(&mut self, agenda: &mut Agenda) -> bool {
+        let mut bytes = [0; 64];
+        while matches!(rustix::io::read(&self.sleep, &mut bytes), Ok(1..)) {}
+        loop {
+            let Some(command) = lock(&self.shared.commands).pop_front() else { return false };
+            match command {
+                Command::Stop => return true,
+                Command::Resync => (agenda.reread, agenda.list) = (true, true),
+                Command::Roles(roles) => {
+                    self.roles = roles;
+                    agenda.list = true;
+                }
+                Command::Mirrors(mirrors) => {
+                    self.mirrors = mirrors;
+                    self.devices = Devices::new();
+                    (agenda.reread, agenda.list) = (true, true);
+                }
+                Command::Change(change) => {
+                    if let Err(error) = self.change(&change) {
+                        lock(&self.shared.status).fault = Some(format!("{}: {error}", change.device));
+                    }
+                    agenda.list = true;
+                }
+            }
+            self.done += 1;
+        }
+    }
+
+    fn change(&mut self, change: &LinkChange) -> Result<(), NetlinkError> {
+        let missing = NetlinkError::Refused { what: "change the host's side", source: Errno::NODEV };
+        if !self.snapshot.links.contains_key(&change.device) {
+            // It may be younger than the last list.
+            self.snapshot = self.kernel.snapshot()?;
+        }
+        let index = self.snapshot.links.get(&change.device).map(|link| link.index).ok_or(missing)?;
+        if change.bring_up {
+            // A kernel without IPv6 has no such addresses.
+            let _ = self.kernel.set_link(index, None, None, true);
+        }
+        if change.mac.is_some() || change.bring_up {
+            self.kernel.set_link(index, change.mac, change.bring_up.then_some(true), false)?;
+        }
+        for &address in &change.remove {
+            self.kernel.remove_address(index, address)?;
+        }
+        for &address in &change.add {
+            self.kernel.add_address(index, address)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the events that there are.
+    fn listen(&mut self, agenda: &mut Agenda) {
+        loop {
+            let mut events = Vec::new();
+            match self.events.events(BATCH, |received| events.extend(event(received))) {
+                Ok(count) => {
+                    self.hear(events, agenda);
+                    if count < BATCH {
+                        return;
+                    }
+                }
+                Err(Errno::NOBUFS) => {
+                    lock(&self.shared.status).overruns += 1;
+                    (agenda.reread, agenda.list, agenda.told) = (true, true, true);
+                    // What was read before stands; what is still to be read is older than the list to come.
+                    self.hear(events, agenda);
+                }
+                Err(error) => {
+                    lock(&self.shared.status).fault =
+                        Some(format!("cannot hear the kernel's events: {error}"));
+                    self.reread_at = Some(Instant::now() + QUIET * 5);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn hear(&mut self, events: Vec<Event>, agenda: &mut Agenda) {
+        if events.is_empty() {
+            return;
+        }
+        lock(&self.shared.status).events += events.len() as u64;
+        let tables: HashMap<u32, usize> = (0..self.mirrors.len())
+            .rev()
+            .filter_map(|at| Some((self.table(&self.mirrors[at].table)?, at)))
+            .collect();
+        let mut routes: Vec<_> = self.mirrors.iter().map(|mirror| lock(&mirror.routes)).collect();
+        for event in events {
+            match event {
+                Event::Listed { lost } => {
+                    agenda.list = true;
+                    if lost {
+                        self.reread_at = Some(Instant::now() + QUIET);
+                    }
+                }
+                Event::Route(change, edit) => {
+                    if let Some(&at) = tables.get(&change.table) {
+                        routes[at].edit(change.prefix, change.route, edit);
+                        agenda.told = true;
+                    }
+                }
+                Event::Object(number, object) => {
+                    agenda.told = true;
+                    if object.is_none() {
+                        self.reread_at = Some(Instant::now() + QUIET);
+                    }
+                    routes.iter_mut().for_each(|routes| routes.set_object(number, object.clone()));
+                }
+            }
+        }
+    }
+
+    fn work(&mut self, agenda: &mut Agenda) -> Result<(), NetlinkError> {
+        if agenda.list {
+            let snapshot = Snapshot { done: self.done, ..self.kernel.snapshot()? };
+            agenda.list = false;
+            self.snapshot = snapshot;
+            self.renew_devices();
+            let mut shared = lock(&self.shared.snapshot);
+            if shared.as_ref() != Some(&self.snapshot) {
+                *shared = Some(self.snapshot.clone());
+                agenda.told = true;
+            }
+        }
+        if agenda.reread {
+            self.reread()?;
+            (agenda.reread, agenda.told) = (false, true);
+            lock(&self.shared.status).fault = None;
+        }
+        Ok(())
+    }
+
+    /// Reads all routes, and has the mirrors take over what differs.
+    fn reread(&mut self) -> Result<(), NetlinkError> {
+        if self.mirrors.is_empty() {
+            return Ok(());
+        }
+        let objects: HashMap<u32, Object> = self.kernel.objects()?;
+        let tables: Vec<_> = self.mirrors.iter().map(|mirror| self.table(&mirror.table)).collect();
+        let wanted: BTreeSet<u32> = tables.iter().flatten().copied().collect();
+        let mut routes = self.kernel.routes(&wanted)?;
+        for (mirror, table) in self.mirrors.iter().zip(tables) {
+            // The table of a VRF that is not there has no routes.
+            let routes = table.and_then(|table| routes.remove(&table)).unwrap_or_default();
+            let mut mirror = lock(&mirror.routes);
+            mirror.replace_objects(&objects);
+            mirror.replace(routes);
+        }
+        lock(&self.shared.status).resyncs += 1;
+        Ok(())
+    }
+
+    fn table(&self, table: &Table) -> Option<u32> {
+        match table {
+            Table::Number(number) => Some(*number),
+            Table::Vrf(name) => self.snapshot.links.get(name)?.vrf_table,
+        }
+    }
+
+    /// Says to the mirrors which of the kernel's devices are ours.
+    fn renew_devices(&mut self) {
+        let device = |(name, role): (&String, &Role)| {
+            let device = match role {
+                Role::Interface(interface) => Device::Interface(*interface),
+                Role::Tun => Device::Table,
+            };
+            Some((self.snapshot.links.get(name)?.index, device))
+        };
+        let devices: Devices = self.roles.iter().filter_map(device).collect();
+        if devices != self.devices {
+            for mirror in &self.mirrors {
+                lock(&mirror.routes).set_devices(devices.clone());
+            }
+            self.devices = devices;
+        }
+    }
+}

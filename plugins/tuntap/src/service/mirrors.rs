@@ -1,0 +1,105 @@
+//! Mirrors: tables of the kernel, and the routing tables of raddle's that follow them.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use raddle_plugin_api::prelude::*;
+use raddle_plugin_api::wire::IpPrefix;
+use serde::{Deserialize, Serialize};
+
+use super::{NamespaceName, State};
+use crate::config::{MirrorConfig, TuntapConfig};
+use crate::mirror::MirrorTable;
+use crate::netlink::Table;
+
+/// How often routes are tried again that were refused.
+const RETRY_NS: u64 = 2_000_000_000;
+
+/// Routes of a mirror that are over here, for another version of the plugin.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Adoptable {
+    config: MirrorConfig,
+    namespace: NamespaceName,
+    pub(super) prefixes: Vec<IpPrefix>,
+}
+
+impl Adoptable {
+    pub(super) fn is_of(&self, mirror: &Mirror) -> bool {
+        self.config == mirror.config && self.namespace == mirror.namespace
+    }
+
+    /// A mirror that nobody wants any more, until the routes are gone.
+    pub(super) fn leaving(self) -> Mirror {
+        let mut routes = MirrorTable::default();
+        routes.adopt(self.prefixes);
+        Mirror {
+            config: self.config,
+            namespace: self.namespace,
+            routes: Arc::new(Mutex::new(routes.emptied())),
+        }
+    }
+}
+
+/// A mirror.
+pub struct Mirror {
+    /// What it was asked to be.
+    pub config: MirrorConfig,
+    /// Where the kernel's table is.
+    pub(super) namespace: NamespaceName,
+    routes: Arc<Mutex<MirrorTable>>,
+}
+
+impl Mirror {
+    /// Its routes, which its monitor changes meanwhile: to be let go of at once.
+    pub fn routes(&self) -> MutexGuard<'_, MirrorTable> {
+        self.routes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn adoptable(&self) -> Adoptable {
+        let prefixes = self.routes().here().map(|(prefix, _)| *prefix).collect();
+        Adoptable { config: self.config.clone(), namespace: self.namespace.clone(), prefixes }
+    }
+
+    pub(super) fn shared(&self) -> Arc<Mutex<MirrorTable>> {
+        Arc::clone(&self.routes)
+    }
+
+    pub(super) fn kernel_table(&self) -> Table {
+        match &self.config.vrf {
+            Some(vrf) => Table::Vrf(vrf.clone()),
+            None => Table::Number(self.config.kernel_table),
+        }
+    }
+}
+
+impl State {
+    /// Makes the mirrors that are asked for; the routes of others go. One that is asked for again stays as it is.
+    pub(super) fn bring_mirrors(&mut self, control: &Control<'_>, config: &TuntapConfig) {
+        let mut old = std::mem::take(&mut self.mirrors);
+        let now_ns = control.now_ns();
+        let is_time = now_ns >= self.retry_at_ns;
+        if is_time {
+            self.retry_at_ns = now_ns + RETRY_NS;
+        }
+        for asked in &config.mirror {
+            let namespace = config.namespace_of(&asked.namespace).map(str::to_owned);
+            let same = old.iter().position(|mirror| mirror.config == *asked && mirror.namespace == namespace);
+            let mirror = match same {
+                Some(at) => old.remove(at),
+                None => Arc::new(Mirror { config: asked.clone(), namespace, routes: Arc::default() }),
+            };
+            let fault = control.table(&asked.table).err().map(|failure| failure.to_string());
+            if fault.is_none() && is_time {
+                // What was refused may find its place by now.
+                mirror.routes().retry();
+            }
+            self.say(control, &format!("mirror into table {}", asked.table), fault);
+            self.mirrors.push(mirror);
+        }
+        for mirror in old {
+            // What its monitor still hears goes nowhere.
+            let routes = std::mem::take(&mut *mirror.routes()).emptied();
+            let (config, namespace) = (mirror.config.clone(), mirror.namespace.clone());
+            self.leaving.push(Arc::new(Mirror { config, namespace, routes: Arc::new(Mutex::new(routes)) }));
+        }
+    }
+}
