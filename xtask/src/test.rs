@@ -27,6 +27,9 @@ const FUZZ_SECONDS: u32 = 5;
 /// Black-box tests that may run at once. They mostly wait, each in namespaces of its own.
 const BLACK_BOX_THREADS: u32 = 2;
 
+/// What the tests of drivers and filters work with, as root: links, a sender on the host's side, the compiler of filters.
+const UNIT_PACKAGES: &[Package] = &[packages::IPROUTE2, packages::PING, packages::LIBPCAP];
+
 /// What the black-box tests work with.
 const BLACK_BOX_PACKAGES: &[Package] = &[
     packages::IPROUTE2,
@@ -187,6 +190,9 @@ impl Run {
     }
 
     fn unit(&mut self) -> Result<Verdict> {
+        if packages::is_root() {
+            packages::ensure_installed(UNIT_PACKAGES)?;
+        }
         let exclude = ["--exclude", "raddle-tests", "--no-fail-fast"];
         self.succeed(cargo(&["test", "--workspace"]).args(exclude))?;
         // The harness has tests of its own that need no daemon.

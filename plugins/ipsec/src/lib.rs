@@ -61,7 +61,7 @@ exit! { "ipsec-exit", exit }
 on_event! { "interface", interface_changed }
 on_event! { "config", config_changed }
 
-feature! { "ipsec-decrypt", node: IpsecDecrypt, arc: "punt", runs_before: ["tuntap", "tuntap-punt"], fail_closed }
+feature! { "ipsec-decrypt", node: IpsecDecrypt, arc: "ip-local", fail_closed }
 feature! {
     "ipsec-policy-out", node: PolicyOut<Ip4>, arc: "ip4-output", runs_after: ["acl-out"], fail_closed
 }

@@ -213,7 +213,6 @@ fn envelope(bytes: &[u8]) -> Result<Option<Envelope>, OpenError> {
             let ends = (ip.source().to_std().into(), ip.destination().to_std().into());
             (ends.0, ends.1, ip.traffic_class(), upper)
         }
-        // ARP, of which the host gets copies, is punted too.
         _ => return Ok(None),
     };
     if upper.protocol == IpProtocol::ESP {

@@ -65,7 +65,7 @@ impl Tables {
         self.inbound.insert(sa.description.spi, Entry { sa, interface });
     }
 
-    /// Whether no SA receives: ESP is then for whoever else takes punted packets.
+    /// Whether no SA receives: ESP is then for others.
     pub fn receives_nothing(&self) -> bool {
         self.inbound.is_empty()
     }

@@ -117,7 +117,7 @@ impl Pair {
 
     fn open(&mut self, packets: impl IntoIterator<Item = impl Into<Sample>>) -> Run {
         let wan = self.receiver.interface("wan");
-        self.receiver.run_arc("punt", wan, packets)
+        self.receiver.run_arc("ip-local", wan, packets)
     }
 
     /// What comes out at the other side.
@@ -252,10 +252,7 @@ fn what_is_not_right_is_dropped_for_its_own_reason() {
     pair.open([&sealed[..]]).assert_all_dropped("replay");
     pair.open([&sealed[..], &sealed[..]]).assert_all_dropped("replay");
     // Neither ESP nor in UDP: others may want it.
-    pair.open([udp4()]).assert_all("punt-end");
-    let mut arp = vec![0, 1, 8, 0, 6, 4, 0, 2];
-    arp.resize(28, 1);
-    pair.open([&arp[..]]).assert_all("punt-end");
+    pair.open([udp4()]).assert_all("ip-local-end");
 }
 
 #[test]
@@ -352,7 +349,7 @@ fn esp_in_udp_is_told_from_ike_and_keep_alives() {
     assert_eq!(pair.open([&sealed[..]]).one().packet.bytes(), packet.to_vec());
     let datagram = |payload: &[u8]| packets::udp("192.0.2.1:4500", "198.51.100.1:5500").payload(payload);
     pair.open([datagram(&[0xff])]).assert_all_dropped("keep-alive");
-    pair.open([datagram(&[0, 0, 0, 0, 1, 2, 3, 4, 5])]).assert_all("punt-end");
+    pair.open([datagram(&[0, 0, 0, 0, 1, 2, 3, 4, 5])]).assert_all("ip-local-end");
     pair.open([datagram(&[0, 0, 16])]).assert_all_dropped("runt");
     // The same SA without UDP is another's packet.
     let mut bare = sealed[..20].to_vec();

@@ -12,6 +12,7 @@ use raddle_plugin_api::wire::{Icmp4Kind, Ip4Header, IpProtocol, UdpHeader};
 use serde::Serialize;
 
 use super::l4_checksum::is_checksum_right;
+use super::local_arc::LocalArc;
 use super::{OwnAddresses, OwnTable};
 use crate::net::punt::{PuntOffer, of_ip4};
 
@@ -47,6 +48,7 @@ type Ip4LocalVerdict = Verdict<Ip4LocalNext, Ip4LocalError>;
 /// The node.
 pub struct Ip4Local {
     own: Arc<OwnTable>,
+    arc: LocalArc,
     punt: PuntOffer,
 }
 
@@ -73,7 +75,7 @@ impl Node for Ip4Local {
     type Error = Ip4LocalError;
 
     fn new(init: &NodeInit<'_>) -> Result<Self, Failure> {
-        Ok(Self { own: init.resource()?, punt: PuntOffer::new(init)? })
+        Ok(Self { own: init.resource()?, arc: LocalArc::new(init)?, punt: PuntOffer::new(init)? })
     }
 
     fn process(&mut self, vector: Vector<'_, Self>) {
@@ -93,9 +95,9 @@ impl Node for Ip4Local {
                     self.punt.mark(packet, PuntReason::ICMP);
                     Verdict::Next(Ip4LocalNext::Punt)
                 }
-                verdict @ Verdict::Next(Ip4LocalNext::Punt) => {
+                Verdict::Next(Ip4LocalNext::Punt) => {
                     self.punt.mark(packet, of_ip4(packet.bytes()));
-                    verdict
+                    self.arc.enter(env, packet, Ip4LocalNext::Punt)
                 }
                 verdict => verdict,
             }

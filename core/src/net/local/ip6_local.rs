@@ -8,6 +8,7 @@ use raddle_plugin_api::wire::{Icmp6Kind, Ip6Address, Ip6Header, Ip6Upper, IpProt
 use serde::Serialize;
 
 use super::l4_checksum::is_checksum_right;
+use super::local_arc::LocalArc;
 use super::{OwnAddresses, OwnTable};
 use crate::net::icmp_field::{IcmpRequest, icmp_field};
 use crate::net::ip6_options::{OptionRefusal, read_all_options};
@@ -52,6 +53,7 @@ pub struct Ip6Local {
     own: Arc<OwnTable>,
     groups: Arc<GroupTable>,
     field: Field<IcmpRequest>,
+    arc: LocalArc,
     punt: PuntOffer,
 }
 
@@ -79,7 +81,8 @@ impl Node for Ip6Local {
 
     fn new(init: &NodeInit<'_>) -> Result<Self, Failure> {
         let (own, groups) = (init.resource()?, init.resource()?);
-        Ok(Self { own, groups, field: icmp_field(init)?, punt: PuntOffer::new(init)? })
+        let (field, arc, punt) = (icmp_field(init)?, LocalArc::new(init)?, PuntOffer::new(init)?);
+        Ok(Self { own, groups, field, arc, punt })
     }
 
     fn process(&mut self, vector: Vector<'_, Self>) {
@@ -95,9 +98,9 @@ impl Node for Ip6Local {
                     self.punt.mark(packet, of_ip6(packet.bytes()));
                     Verdict::Next(Ip6LocalNext::Punt)
                 }
-                Ok(verdict @ Verdict::Next(Ip6LocalNext::Punt)) => {
+                Ok(Verdict::Next(Ip6LocalNext::Punt)) => {
                     self.punt.mark(packet, of_ip6(packet.bytes()));
-                    verdict
+                    self.arc.enter(env, packet, Ip6LocalNext::Punt)
                 }
                 Ok(verdict) => verdict,
                 Err(request) => {

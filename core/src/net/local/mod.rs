@@ -5,6 +5,7 @@ mod init;
 mod ip4_local;
 mod ip6_local;
 mod l4_checksum;
+mod local_arc;
 mod local_output;
 mod own;
 mod own_table;
