@@ -63,7 +63,11 @@ fn artifacts_directory(target: &str) -> PathBuf {
     cargo::target().join("fuzz/artifacts").join(target)
 }
 
-fn build() -> Result<Vec<Artifact>> {
+/// Builds all targets.
+///
+/// # Errors
+/// When the build fails.
+pub(crate) fn build() -> Result<Vec<Artifact>> {
     packages::ensure_installed(&[packages::CXX])?;
     let mut command = cargo(&["build", "--release", "--manifest-path"]);
     command.arg(manifest());

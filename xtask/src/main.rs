@@ -4,6 +4,7 @@
 
 mod abi;
 mod against;
+mod ahead;
 mod bench;
 mod bench_tcp;
 mod bench_tuntap;
@@ -54,6 +55,9 @@ enum Command {
     Instructions(instructions::Arguments),
     /// Look whether workers share cache lines that one of them writes while packets pass
     Sharing(sharing::Arguments),
+    /// Build what later layers of tests need
+    #[command(hide = true)]
+    Ahead,
     /// Write the book's reference pages from what the core registers
     Docs(docs::Arguments),
     /// Run fuzz targets, all or those named
@@ -75,6 +79,7 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Instructions(arguments) => instructions::run(&arguments),
         Command::Sharing(arguments) => sharing::run(&arguments),
+        Command::Ahead => ahead::run(),
         Command::Docs(arguments) => docs::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Sanitize(arguments) => sanitize::run(&arguments),

@@ -6,6 +6,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 
+use crate::ahead::Ahead;
 use crate::cargo::{self, cargo};
 use crate::packages::{self, Package};
 use crate::report::{Report, Verdict};
@@ -73,15 +74,20 @@ enum Layer {
     Sdk,
     /// One plugin by other profiles, linkers, toolchains, languages and ABI versions; the black-box tests load them
     Abi,
+    /// The daemon between network namespaces (root)
+    BlackBox,
     /// Models of the lock-free pieces
     Loom,
     /// Each fuzz target for a few seconds
     Fuzz,
     /// Instructions a packet, beside those on record
     Instructions,
-    /// The daemon between network namespaces (root)
-    BlackBox,
 }
+
+/// During these the processors have time for the builds of [`AHEAD`].
+const LEISURELY: [Layer; 2] = [Layer::Unit, Layer::BlackBox];
+/// These have builds of their own, which share nothing with the others'.
+const AHEAD: [Layer; 3] = [Layer::Loom, Layer::Fuzz, Layer::Instructions];
 
 /// Runs the layers and prints a table of how they ended.
 ///
@@ -97,7 +103,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     {
         eprintln!("the IPsec plugin is built without Intel's engine: {error:#}");
     }
-    for layer in chosen(&arguments.layers) {
+    let layers = chosen(&arguments.layers);
+    let mut ahead = None;
+    for &layer in &layers {
+        if ahead.is_none() && LEISURELY.contains(&layer) && AHEAD.iter().all(|layer| layers.contains(layer)) {
+            ahead = Ahead::start().inspect_err(|error| eprintln!("nothing is built ahead: {error:#}")).ok();
+        }
         let built_from = [Layer::Build, Layer::Abi];
         if layer == Layer::BlackBox && built_from.iter().any(|layer| report.has_failed(layer.name())) {
             report.step(layer.name(), || Ok(Verdict::NotRun("the build failed".to_owned())));
@@ -224,10 +235,7 @@ impl Run {
     }
 
     fn loom(&mut self) -> Result<Verdict> {
-        let mut command = cargo(&["test", "--lib", "--no-run"]);
-        command.args(LOOM_PACKAGES.iter().flat_map(|package| ["--package", package]));
-        command.env("RUSTFLAGS", "--cfg loom").env("CARGO_TARGET_DIR", cargo::target().join("loom"));
-        for program in cargo::build(&mut command)? {
+        for program in cargo::build(&mut loom_build())? {
             // A filter that selects nothing passes too: the list shows that something runs.
             let list = raddle_tests::command::run(Command::new(&program.path).args([LOOM_FILTER, "--list"]))?;
             let has_models = list.lines().any(|line| line.ends_with(": test"));
@@ -275,6 +283,16 @@ impl Run {
         }
         Ok(())
     }
+}
+
+/// The build of the loom models, apart from others for its flag.
+pub(crate) fn loom_build() -> Command {
+    // Models of a few steps run soon enough without what optimising their dependencies takes.
+    let mut command =
+        cargo(&["test", "--lib", "--no-run", "--config", "profile.dev.package.\"*\".opt-level=0"]);
+    command.args(LOOM_PACKAGES.iter().flat_map(|package| ["--package", package]));
+    command.env("RUSTFLAGS", "--cfg loom").env("CARGO_TARGET_DIR", cargo::target().join("loom"));
+    command
 }
 
 /// This program again, for a step that is also a command of its own.
