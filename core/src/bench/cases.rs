@@ -183,6 +183,7 @@ driver = "packet-generator"
 mac = "{IN_MAC}"
 queues = {queues}
 streams = [{{ name = "case", start = true, {stream} }}]
+neighbor.dad = false
 {input}
 
 [interface.out]

@@ -229,12 +229,12 @@ fn begin_command(engine: &Engine, usage: &str, arguments: &serde_json::Value) ->
 struct Window {
     at_ns: u64,
     nodes: Vec<NodeTotals>,
-    dropped: u64,
+    drops: Vec<(String, u64)>,
 }
 
 impl Window {
     fn read(engine: &Engine) -> Self {
-        Self { at_ns: Clock.now_ns(), nodes: engine.node_totals(MAX_NODES), dropped: engine.dropped() }
+        Self { at_ns: Clock.now_ns(), nodes: engine.node_totals(MAX_NODES), drops: engine.drops() }
     }
 
     fn since(&self, before: &Self) -> Self {
@@ -244,8 +244,11 @@ impl Window {
             clocks: now.clocks - then.clocks,
             largest: now.largest,
         });
-        let (at_ns, dropped) = (self.at_ns - before.at_ns, self.dropped - before.dropped);
-        Self { at_ns, nodes: nodes.collect(), dropped }
+        // Reasons are only ever added.
+        let earlier = before.drops.iter().map(|(_, packets)| *packets).chain(std::iter::repeat(0));
+        let drops = self.drops.iter().zip(earlier).map(|((why, now), then)| (why.clone(), now - then));
+        let drops = drops.filter(|(_, packets)| *packets > 0).collect();
+        Self { at_ns: self.at_ns - before.at_ns, nodes: nodes.collect(), drops }
     }
 
     fn result(
@@ -299,7 +302,7 @@ impl Window {
                 })
                 .collect(),
             budget: case.budget,
-            dropped: self.dropped,
+            drops: self.drops.clone(),
         })
     }
 }

@@ -36,8 +36,8 @@ pub struct CaseResult {
     pub nodes: Vec<NodeCost>,
     /// What the case may cost on one worker.
     pub budget: f64,
-    /// Packets that were dropped in the best window.
-    pub dropped: u64,
+    /// Packets that were dropped in the best window, by `node: reason`.
+    pub drops: Vec<(String, u64)>,
 }
 
 /// The results as a table.
@@ -66,8 +66,8 @@ pub fn table(results: &[CaseResult]) -> String {
             result.budget,
             nodes.join(", ")
         );
-        if result.dropped > 0 {
-            let _ = writeln!(text, "{:<14} {} packets were dropped", "", result.dropped);
+        for (why, packets) in &result.drops {
+            let _ = writeln!(text, "{:<14} {packets} packets were dropped by {why}", "");
         }
     }
     text

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use raddle_plugin_api::abi::NodeKind;
 
 use super::engine::Engine;
+use crate::graph::ErrorInfo;
 use crate::runtime::{Hold, NodeTotals};
 
 impl Engine {
@@ -27,11 +28,16 @@ impl Engine {
 
     /// Packets dropped so far, for whatever reason.
     pub fn dropped(&self) -> u64 {
-        let (threads, errors) = (self.threads.borrow(), self.graph.borrow().errors().len());
-        threads
-            .all_shared()
-            .map(|shared| (0..errors).map(|error| shared.errors.total(error)).sum::<u64>())
-            .sum()
+        self.drops().iter().map(|(_, packets)| packets).sum()
+    }
+
+    /// Packets dropped so far by each reason, named `node: reason`, in the order in which reasons were registered.
+    pub fn drops(&self) -> Vec<(String, u64)> {
+        let (threads, graph) = (self.threads.borrow(), self.graph.borrow());
+        let total = |error| threads.all_shared().map(|shared| shared.errors.total(error)).sum();
+        let named =
+            |(index, error): (usize, &ErrorInfo)| (format!("{}: {}", error.node, error.name), total(index));
+        graph.errors().iter().enumerate().map(named).collect()
     }
 
     /// Passes that a thread has made.

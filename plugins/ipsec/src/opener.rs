@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
+use arrayvec::ArrayVec;
 use raddle_plugin_api::abi::FRAME_SIZE;
 use raddle_plugin_api::wire::{Ip4Header, Ip6Header, Ip6Upper, IpProtocol, UdpHeader};
 use raddle_plugin_api::{HeldPacket, Packet, Worker};
@@ -93,8 +94,8 @@ impl Opener {
         packets: &mut [Packet<'_>],
         fates: &mut [Opened<'t>; FRAME_SIZE],
     ) {
-        let mut jobs: Vec<Job<'_>> = Vec::with_capacity(packets.len());
-        let mut pending: Vec<Pending<'t>> = Vec::with_capacity(packets.len());
+        let mut jobs: ArrayVec<Job<'_>, FRAME_SIZE> = ArrayVec::new();
+        let mut pending: ArrayVec<Pending<'t>, FRAME_SIZE> = ArrayVec::new();
         for (position, packet) in packets.iter_mut().enumerate() {
             if (packet.is_chained() || packet.is_shared()) && is_esp(packet.bytes()) {
                 fates[position] = Opened::NeedsCopy;

@@ -1,5 +1,6 @@
 //! Wraps and encrypts the packets of a frame: the part of the sending nodes that they share.
 
+use arrayvec::ArrayVec;
 use raddle_plugin_api::abi::FRAME_SIZE;
 use raddle_plugin_api::{HeldPacket, Packet, Worker};
 
@@ -47,7 +48,7 @@ impl Sealer {
         choices: &[Choice<'_>],
         fates: &mut [Sealed; FRAME_SIZE],
     ) {
-        let mut jobs: Vec<Job<'_>> = Vec::with_capacity(packets.len());
+        let mut jobs: ArrayVec<Job<'_>, FRAME_SIZE> = ArrayVec::new();
         let mut places = [0_u16; FRAME_SIZE];
         let mut numbers = Numbers { sa: None, run: Run { first: 0, count: 0 }, stopped: None };
         let mut lengths = [0_u32; FRAME_SIZE];

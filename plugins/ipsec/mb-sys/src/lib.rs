@@ -40,11 +40,15 @@ pub struct Job {
     pub hash_bytes: u32,
     /// Bytes of `aad`.
     pub aad_bytes: u32,
+    /// Where the tag goes when the packet is sealed, in bytes from the packet's start.
+    pub tag_at: u32,
+    /// The caller's own.
+    pub place: u32,
     /// The IV, nonce or first counter block.
     pub iv: [u8; 16],
     /// Additional authenticated data.
     pub aad: [u8; 16],
-    /// The tag that was computed.
+    /// The tag that was computed, of a packet that was opened.
     pub tag: [u8; 64],
     /// 1 when the library was done with it.
     pub done: u32,

@@ -23,16 +23,22 @@ struct raddle_imb_key {
 	uint32_t cipher, hash, key_bytes, tag_bytes;
 };
 
-/* A packet. Offsets are in bytes from its start; the tag is what the library computed. */
+/* A packet. Offsets are in bytes from its start. The tag that was computed goes into the packet when it is sealed, and is left here
+ * when it is opened. */
 struct raddle_imb_job {
 	const struct raddle_imb_key *key;
 	uint8_t *packet;
-	uint32_t text_at, text_bytes, hash_bytes, aad_bytes;
+	uint32_t text_at, text_bytes, hash_bytes, aad_bytes, tag_at, place;
 	uint8_t iv[16];
 	uint8_t aad[16];
 	uint8_t tag[MOST_TAG];
 	uint32_t done, reserved;
 };
+
+static uint8_t *tag_of(struct raddle_imb_job *job, int seal)
+{
+	return seal ? job->packet + job->tag_at : job->tag;
+}
 
 size_t raddle_imb_key_bytes(void) { return sizeof(struct raddle_imb_key); }
 
@@ -115,7 +121,7 @@ static void gcm(IMB_MGR *manager, struct raddle_imb_job *job, int seal)
 
 #define RUN(bits, way)                                                                                        \
 	IMB_AES##bits##_GCM_##way(manager, &key->gcm, &context, text, text, job->text_bytes, job->iv, job->aad, \
-				  job->aad_bytes, job->tag, key->tag_bytes)
+				  job->aad_bytes, tag_of(job, seal), key->tag_bytes)
 	switch (key->key_bytes) {
 	case 16: if (seal) RUN(128, ENC); else RUN(128, DEC); break;
 	case 24: if (seal) RUN(192, ENC); else RUN(192, DEC); break;
@@ -150,7 +156,7 @@ static void submit(IMB_MGR *manager, struct raddle_imb_job *job, int seal)
 	made->hash_start_src_offset_in_bytes = 0;
 	made->msg_len_to_hash_in_bytes = job->hash_bytes;
 	made->iv = job->iv;
-	made->auth_tag_output = job->tag;
+	made->auth_tag_output = tag_of(job, seal);
 	made->auth_tag_output_len_in_bytes = key->tag_bytes;
 	made->cipher_direction = seal ? IMB_DIR_ENCRYPT : IMB_DIR_DECRYPT;
 	made->chain_order = seal ? IMB_ORDER_CIPHER_HASH : IMB_ORDER_HASH_CIPHER;

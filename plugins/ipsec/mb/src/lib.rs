@@ -4,6 +4,7 @@
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ffi::c_void;
+use std::marker::PhantomData;
 use std::ops::Range;
 use std::ptr::NonNull;
 
@@ -74,23 +75,39 @@ unsafe impl Send for Key {}
 unsafe impl Sync for Key {}
 
 /// A packet to be turned: parts are ranges of it.
-pub struct Job<'a> {
+pub struct Job<'p> {
     /// By what.
-    pub key: &'a Key,
+    pub key: &'p Key,
     /// The packet.
-    pub packet: &'a mut [u8],
+    pub packet: &'p mut [u8],
     /// What is encrypted.
     pub text: Range<usize>,
     /// What a hash of its own covers, from the packet's start: it may reach over the text, not over the packet.
     pub hashed: usize,
+    /// Where the tag is: there it is written when the packet is sealed.
+    pub tag_at: usize,
     /// The IV, nonce or first counter block.
     pub iv: [u8; 16],
     /// Additional authenticated data, of AEADs.
     pub aad: ([u8; 12], usize),
-    /// The tag that was computed.
-    pub tag: [u8; 64],
-    /// Whether the library turned the packet.
+    /// The caller's own, given back with what became of the packet.
+    pub place: u32,
+}
+
+/// Packets that are turned together.
+pub struct Batch<'m, 'p> {
+    manager: &'m mut Manager,
+    packets: PhantomData<&'p mut [u8]>,
+}
+
+/// What became of a packet.
+pub struct Turned<'m> {
+    /// As in its [`Job`].
+    pub place: usize,
+    /// Whether the library turned it.
     pub done: bool,
+    /// The tag that was computed, of a packet that was opened: the first bytes, as many as the tag has.
+    pub tag: &'m [u8; 64],
 }
 
 impl Manager {
@@ -150,53 +167,57 @@ impl Manager {
         Some(prepared)
     }
 
-    /// Encrypts or decrypts packets in place and computes their tags. Those whose parts are not within them are not done.
-    pub fn run(&mut self, jobs: &mut [Job<'_>], seal: bool) {
+    /// Begins with a batch of packets.
+    pub fn batch<'p>(&mut self) -> Batch<'_, 'p> {
         self.jobs.clear();
-        for job in jobs.iter_mut() {
-            job.done = false;
-            let length = job.packet.len();
-            if job.text.start > job.text.end
-                || job.text.end > length
-                || job.hashed > length
-                || length > 1 << 20
-            {
-                continue;
-            }
-            let mut aad = [0; 16];
-            let aad_bytes = job.aad.1.min(12);
-            aad[..aad_bytes].copy_from_slice(&job.aad.0[..aad_bytes]);
-            self.jobs.push(sys::Job {
-                key: job.key.key.as_ptr(),
-                packet: job.packet.as_mut_ptr(),
-                text_at: job.text.start as u32,
-                text_bytes: job.text.len() as u32,
-                hash_bytes: job.hashed as u32,
-                aad_bytes: aad_bytes as u32,
-                iv: job.iv,
-                aad,
-                tag: [0; 64],
-                done: 0,
-                reserved: 0,
-            });
-            // Until it is known whether the library was.
-            job.done = true;
+        Batch { manager: self, packets: PhantomData }
+    }
+}
+
+impl<'m, 'p> Batch<'m, 'p> {
+    /// Takes a packet along, if its parts are within it; says whether they are.
+    #[inline(always)]
+    pub fn push(&mut self, job: Job<'p>) -> bool {
+        let length = job.packet.len();
+        if job.text.start > job.text.end
+            || job.text.end > length
+            || job.hashed > length
+            || job.tag_at > length
+            || length - job.tag_at < job.key.tag_bytes
+            || length > 1 << 20
+        {
+            return false;
         }
-        // SAFETY: the manager is this one's, and holds no job of an earlier call; each packet is borrowed mutably and each key shared until
-        // the call returns; the parts are within the packets, as seen above.
+        let mut aad = [0; 16];
+        aad[..12].copy_from_slice(&job.aad.0);
+        self.manager.jobs.push(sys::Job {
+            key: job.key.key.as_ptr(),
+            packet: job.packet.as_mut_ptr(),
+            text_at: job.text.start as u32,
+            text_bytes: job.text.len() as u32,
+            hash_bytes: job.hashed as u32,
+            aad_bytes: job.aad.1.min(12) as u32,
+            tag_at: job.tag_at as u32,
+            place: job.place,
+            iv: job.iv,
+            aad,
+            tag: [0; 64],
+            done: 0,
+            reserved: 0,
+        });
+        true
+    }
+
+    /// Encrypts (`seal`) or decrypts the packets in place and computes their tags.
+    pub fn turn(self, seal: bool) -> impl Iterator<Item = Turned<'m>> + use<'m> {
+        let Manager { manager, jobs, .. } = self.manager;
+        // SAFETY: the manager is this one's, and holds no job of an earlier call; each packet is borrowed mutably and each key shared for
+        // `'p`, which lasts until this batch is consumed here; the parts, and the tag where it is written, are within the packets, as
+        // `push` has seen.
         unsafe {
-            sys::raddle_imb_run(
-                self.manager.as_ptr(),
-                self.jobs.as_mut_ptr(),
-                self.jobs.len(),
-                i32::from(seal),
-            );
+            sys::raddle_imb_run(manager.as_ptr(), jobs.as_mut_ptr(), jobs.len(), i32::from(seal));
         }
-        for (job, turned) in jobs.iter_mut().filter(|job| job.done).zip(&self.jobs) {
-            (job.tag, job.done) = (turned.tag, turned.done == 1);
-        }
-        // Pointers of this call are nobody's any more.
-        self.jobs.clear();
+        jobs.iter().map(|job| Turned { place: job.place as usize, done: job.done == 1, tag: &job.tag })
     }
 }
 

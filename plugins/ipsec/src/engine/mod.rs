@@ -124,6 +124,12 @@ impl Aad {
     pub fn bytes(&self) -> &[u8] {
         &self.bytes[..self.length]
     }
+
+    /// The bytes and how many of them count.
+    #[inline(always)]
+    pub fn into_parts(self) -> ([u8; 12], usize) {
+        (self.bytes, self.length)
+    }
 }
 
 /// The nonce of an AEAD: salt, then the packet's IV (RFC 4106 §4, RFC 7634 §2).

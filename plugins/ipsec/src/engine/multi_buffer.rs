@@ -11,6 +11,8 @@ use crate::key::Keys;
 /// The engine, for one thread.
 pub struct MultiBuffer {
     manager: Manager,
+    /// Of the packets that are being opened.
+    icvs: Vec<Icv>,
 }
 
 /// A key schedule, wiped when dropped.
@@ -26,47 +28,56 @@ impl MultiBuffer {
 
     /// For this processor; `None` if it has not the instructions.
     pub fn open() -> Option<Self> {
-        Manager::open().map(|manager| Self { manager })
+        Manager::open().map(|manager| Self { manager, icvs: Vec::new() })
     }
 
     /// Turns the packets that are this engine's. One that comes is done if the tag that it has is the right one.
     fn run(&mut self, jobs: &mut [Job<'_>], seal: bool) {
-        let mut turns: Vec<Turn<'_>> = Vec::with_capacity(jobs.len());
-        let mut ends: Vec<(&mut bool, Parts, [u8; 32])> = Vec::with_capacity(jobs.len());
-        for job in jobs.iter_mut() {
+        self.icvs.clear();
+        let mut batch = self.manager.batch();
+        for (place, job) in jobs.iter_mut().enumerate() {
             let PreparedKeys::MultiBuffer(keys) = job.keys else { continue };
             let Some(parts) = Parts::of(keys.suite, job.packet.len()) else { continue };
-            let (turn, icv) = keys.turn(job.packet, &parts, job.high, seal);
-            ends.push((&mut job.done, parts, icv));
-            turns.push(turn);
-        }
-        self.manager.run(&mut turns, seal);
-        for (turn, (done, parts, icv)) in turns.iter_mut().zip(ends) {
-            let length = parts.icv.len();
-            *done = turn.done;
-            if seal {
-                turn.packet[parts.icv].copy_from_slice(&turn.tag[..length]);
-            } else {
-                *done &= verify_slices_are_equal(&turn.tag[..length], &icv[..length]).is_ok();
+            let icv = (!seal).then(|| Icv::of(&job.packet[parts.icv.clone()]));
+            if batch.push(keys.turn(&mut *job.packet, &parts, job.high, place as u32)) {
+                self.icvs.extend(icv);
             }
+        }
+        let turned = batch.turn(seal);
+        if seal {
+            turned.for_each(|turned| jobs[turned.place].done = turned.done);
+            return;
+        }
+        for (turned, icv) in turned.zip(&self.icvs) {
+            jobs[turned.place].done = turned.done && icv.is(turned.tag);
         }
     }
 }
 
-impl MultiBufferKeys {
-    /// What the library is to do with a packet, and the ICV that came with it.
+/// The ICV that came with a packet: what it is replaced by in the packet is authenticated.
+struct Icv {
+    bytes: [u8; 32],
+    length: usize,
+}
+
+impl Icv {
     #[inline(always)]
-    fn turn<'a>(
-        &'a self,
-        packet: &'a mut [u8],
-        parts: &Parts,
-        high: Option<u32>,
-        seal: bool,
-    ) -> (Turn<'a>, [u8; 32]) {
-        let mut icv = [0; 32];
-        if !seal {
-            icv[..parts.icv.len()].copy_from_slice(&packet[parts.icv.clone()]);
-        }
+    fn of(icv: &[u8]) -> Self {
+        let (mut bytes, length) = ([0; 32], icv.len().min(32));
+        bytes[..length].copy_from_slice(&icv[..length]);
+        Self { bytes, length }
+    }
+
+    #[inline(always)]
+    fn is(&self, tag: &[u8; 64]) -> bool {
+        verify_slices_are_equal(&tag[..self.length], &self.bytes[..self.length]).is_ok()
+    }
+}
+
+impl MultiBufferKeys {
+    /// What the library is to do with a packet.
+    #[inline(always)]
+    fn turn<'a>(&'a self, packet: &'a mut [u8], parts: &Parts, high: Option<u32>, place: u32) -> Turn<'a> {
         let (mut iv, mut aad, mut hashed) = ([0; 16], ([0; 12], 0), parts.icv.start);
         match self.suite.encryption.kind() {
             Kind::Cbc => iv.copy_from_slice(&packet[parts.iv.clone()]),
@@ -78,10 +89,7 @@ impl MultiBufferKeys {
             Kind::Aead | Kind::Gmac => {
                 iv[..12].copy_from_slice(&nonce(&self.salt, &packet[parts.iv.clone()]));
                 if let Some(header) = packet.first_chunk() {
-                    let of_packet = Aad::of(header, high);
-                    let length = of_packet.bytes().len();
-                    aad.0[..length].copy_from_slice(of_packet.bytes());
-                    aad.1 = length;
+                    aad = Aad::of(header, high).into_parts();
                 }
                 hashed = 0;
             }
@@ -92,7 +100,7 @@ impl MultiBufferKeys {
             hashed += 4;
         }
         let text = if self.suite.encryption == Encryption::Null { 0..0 } else { parts.text.clone() };
-        (Turn { key: &self.key, packet, text, hashed, iv, aad, tag: [0; 64], done: false }, icv)
+        Turn { key: &self.key, packet, text, hashed, tag_at: parts.icv.start, iv, aad, place }
     }
 }
 
