@@ -94,7 +94,7 @@ pub fn forwardable(packet: &Packet<'_>) -> Option<PlainIp4> {
     let is_plain = header.has_no_options()
         && usize::from(header.total_length()) == length
         && header.ttl() > 1
-        && !(packet.is_traced() | packet.is_local());
+        && !packet.is_traced();
     is_plain.then(|| PlainIp4 { length, destination: header.destination().to_bits() })
 }
 

@@ -30,6 +30,7 @@ next! {
         Local => "ip4-local",
         Options => "ip4-options",
         Output => "interface-output",
+        Rewrite => "ip4-rewrite",
         Reassembly => "ip4-reassembly-feature",
         VirtualReassembly => "ip4-virtual-reassembly",
     }
@@ -213,7 +214,14 @@ impl Steps {
         let adjacency = self.tables.leaves.adjacency(leaf, || self.tables.flow_hash.ip4(packet.bytes()));
         hop.turn_to(adjacency, &self.tables.adjacencies, self.output, env);
         if !hop.takes(length) {
-            return None;
+            // A tunnel, features, a packet that is too long: what is left to do is done there. GSO packets may be taken all the same.
+            if !hop.rewrites() || packet.is_gso() {
+                return None;
+            }
+            packet.mark_l3();
+            packet.set_fib_index(port.fib);
+            packet.set_adjacency(adjacency);
+            return Some(Verdict::Next(Ip4InputNext::Rewrite));
         }
         Some(Self::send(packet, hop))
     }

@@ -111,7 +111,10 @@ impl Steps {
             packet.set_adjacency(adjacency);
             return Some(Verdict::Next(Ip4LookupNext::Rewrite));
         }
-        if let Some(bytes) = packet.bytes_mut().first_chunk_mut() {
+        // RFC 1812 §5.3.1: one of ours does not use up a hop.
+        if !packet.is_local()
+            && let Some(bytes) = packet.bytes_mut().first_chunk_mut()
+        {
             // There is a hop left, as was seen above.
             let _ = Ip4Header::of_mut(bytes).decrement_ttl();
         }

@@ -51,6 +51,17 @@ pub struct PlainIp6 {
 /// A loopback or unspecified destination is not looked for: the routes to them, which are always there, are no plain ones.
 #[inline(always)]
 pub fn plain(packet: &Packet<'_>) -> Option<PlainIp6> {
+    facts(packet).filter(|_| !(packet.is_traced() | packet.is_local() | packet.is_l2_multicast()))
+}
+
+/// As [`plain`], of a packet that `ip6-input` has checked or raddle has made.
+#[inline(always)]
+pub fn forwardable(packet: &Packet<'_>) -> Option<PlainIp6> {
+    facts(packet).filter(|_| !packet.is_traced())
+}
+
+#[inline(always)]
+fn facts(packet: &Packet<'_>) -> Option<PlainIp6> {
     let length = packet.len();
     // By words, each loaded once: field by field the compiler would load the addresses in pieces.
     let header: &[u8; Ip6Header::LENGTH] = packet.bytes().first_chunk()?;
@@ -63,8 +74,7 @@ pub fn plain(packet: &Packet<'_>) -> Option<PlainIp6> {
         && usize::from(payload_length) + Ip6Header::LENGTH == length
         && is_plain_source(source)
         && destination >> 120 != 0xff
-        && hop_limit > 1
-        && !(packet.is_traced() | packet.is_local() | packet.is_l2_multicast());
+        && hop_limit > 1;
     is_plain.then_some(PlainIp6 { length, destination })
 }
 

@@ -28,6 +28,7 @@ next! {
         Lookup => "ip6-lookup",
         MulticastLookup => "ip6-multicast-lookup",
         Output => "interface-output",
+        Rewrite => "ip6-rewrite",
         Reassembly => "ip6-reassembly-feature",
         VirtualReassembly => "ip6-virtual-reassembly",
     }
@@ -211,7 +212,14 @@ impl Steps {
         let adjacency = self.tables.leaves.adjacency(leaf, || self.tables.flow_hash.ip6(packet.bytes()));
         hop.turn_to(adjacency, &self.tables.adjacencies, self.output, env);
         if !hop.takes(length) {
-            return None;
+            // A tunnel, features, a packet that is too long: what is left to do is done there. GSO packets may be taken all the same.
+            if !hop.rewrites() || packet.is_gso() {
+                return None;
+            }
+            packet.mark_l3();
+            packet.set_fib_index(port.fib);
+            packet.set_adjacency(adjacency);
+            return Some(Verdict::Next(Ip6InputNext::Rewrite));
         }
         Some(Self::send(packet, hop))
     }

@@ -106,7 +106,7 @@ impl Steps {
         output: ArcIndex,
         hop: &mut PlainHop,
     ) -> Option<Ip6Verdict> {
-        let PlainIp6 { length, destination } = ip6_check::plain(packet)?;
+        let PlainIp6 { length, destination } = ip6_check::forwardable(packet)?;
         let leaf = cache.lookup(packet.fib_index(), destination);
         let adjacency = self.tables.leaves.adjacency(leaf, || self.tables.flow_hash.ip6(packet.bytes()));
         hop.turn_to(adjacency, &self.tables.adjacencies, output, env);
@@ -118,7 +118,10 @@ impl Steps {
             packet.set_adjacency(adjacency);
             return Some(Verdict::Next(Ip6LookupNext::Rewrite));
         }
-        if let Some(bytes) = packet.bytes_mut().first_chunk_mut() {
+        // One of ours does not use up a hop.
+        if !packet.is_local()
+            && let Some(bytes) = packet.bytes_mut().first_chunk_mut()
+        {
             // There is a hop left, as was seen above.
             let _ = Ip6Header::of_mut(bytes).decrement_hop_limit();
         }
