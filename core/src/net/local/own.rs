@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
+use foldhash::fast::RandomState;
 use raddle_plugin_api::InterfaceIndex;
 use raddle_plugin_api::wire::{InterfaceAddress, Ip4Address, Ip6Address, IpPrefix};
 
@@ -11,17 +12,21 @@ pub type OnLink = HashMap<InterfaceIndex, Vec<IpPrefix>>;
 
 use super::proxy::Proxy;
 
+/// Looked up for each packet for raddle itself. Who sends packets does not choose what is in them, so a quick hash is safe.
+type Set<T> = HashSet<T, RandomState>;
+type Map<K, V> = HashMap<K, V, RandomState>;
+
 /// The own addresses of all interfaces at one moment. Immutable: a change makes a new one.
 #[derive(Debug, Default)]
 pub struct OwnAddresses {
-    all: HashSet<IpAddr>,
+    all: Set<IpAddr>,
     /// The subnet-router anycast addresses of all networks.
-    anycast: HashSet<Ip6Address>,
+    anycast: Set<Ip6Address>,
     /// By the FIB index of their routing table.
-    in_table: HashSet<(u32, IpAddr)>,
-    interfaces: HashMap<InterfaceIndex, Interface>,
+    in_table: Set<(u32, IpAddr)>,
+    interfaces: Map<InterfaceIndex, Interface>,
     /// FIB indices of interfaces that are bound to another table than the default one.
-    bindings: HashMap<InterfaceIndex, u32>,
+    bindings: Map<InterfaceIndex, u32>,
     /// What routes say to be on the link of an interface beside its own networks.
     on_link: OnLink,
     /// Any address of the table that reaches far, for where the interface has none.
@@ -51,7 +56,7 @@ impl OwnAddresses {
         bindings: HashMap<InterfaceIndex, u32>,
         on_link: OnLink,
     ) -> Self {
-        let mut own = Self { bindings, on_link, ..Self::default() };
+        let mut own = Self { bindings: bindings.into_iter().collect(), on_link, ..Self::default() };
         for (index, address) in addresses {
             let fib = own.fib_of(index);
             own.all.insert(address.address());
