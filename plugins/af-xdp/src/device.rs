@@ -286,6 +286,7 @@ impl AfXdpDevice {
         }
         self.report.set(State {
             queues: handles,
+            rx_frames: rx.iter().flatten().map(AfXdpRx::frames).collect(),
             senders: senders.clone(),
             mode: program.mode(),
             held_by_process: program.is_held_by_process(),

@@ -1,6 +1,7 @@
 //! What is to be seen of devices: `show af-xdp`, and the details of `show interface … verbose`.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use raddle_af_xdp_sys::bpf::AttachMode;
@@ -46,6 +47,8 @@ pub struct Report {
 pub struct State {
     /// Its queues.
     pub queues: Vec<Queue>,
+    /// Frames that have come by each.
+    pub rx_frames: Vec<Arc<AtomicU64>>,
     /// Their sending ends.
     pub senders: Vec<Arc<SharedSender>>,
     /// Where the program sits.
@@ -87,6 +90,7 @@ pub struct Shown {
 #[serde(rename_all = "kebab-case")]
 struct ShownQueue {
     queue: usize,
+    rx_frames: u64,
     rx_ring: String,
     fill_ring: String,
     tx_ring: String,
@@ -156,6 +160,7 @@ impl State {
             let counts = queue.statistics().unwrap_or_default();
             ShownQueue {
                 queue: number,
+                rx_frames: self.rx_frames.get(number).map_or(0, |frames| frames.load(Ordering::Relaxed)),
                 rx_ring: fill(rx),
                 fill_ring: fill(fill_ring),
                 tx_ring: fill(tx),

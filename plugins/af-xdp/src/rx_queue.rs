@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use raddle_af_xdp_sys::{QueueStatistics, Receiver};
 use raddle_plugin_api::HeldPacket;
@@ -27,6 +28,8 @@ pub struct AfXdpRx {
     next_statistics_ns: u64,
     seen: QueueStatistics,
     seen_broken: u64,
+    /// Frames that have come by this queue.
+    frames: Arc<AtomicU64>,
     counts: Arc<Counts>,
 }
 
@@ -46,8 +49,14 @@ impl AfXdpRx {
             next_statistics_ns: 0,
             seen: QueueStatistics::default(),
             seen_broken: 0,
+            frames: Arc::default(),
             counts,
         }
+    }
+
+    /// Counts the frames that have come by this queue.
+    pub fn frames(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.frames)
     }
 
     /// Joins a piece to the frame that it belongs to; returns the frame when it is whole.
@@ -113,6 +122,7 @@ impl AfXdpRx {
 
 impl RxQueue for AfXdpRx {
     fn receive(&mut self, rx: &mut Receive<'_>) {
+        let mut came = 0;
         while rx.room() > 0 {
             let Some(delivery) = self.receiver.next(rx.worker()) else { break };
             if delivery.packet.is_none() {
@@ -127,8 +137,14 @@ impl RxQueue for AfXdpRx {
                 delivery.packet
             };
             if let Some(frame) = whole {
+                came += 1;
                 self.deliver(rx, frame);
             }
+        }
+        if came > 0 {
+            // Its thread alone writes.
+            let frames = self.frames.load(Ordering::Relaxed) + came;
+            self.frames.store(frames, Ordering::Relaxed);
         }
         self.receiver.finish(rx.worker());
         if self.sender.has_pending() {
