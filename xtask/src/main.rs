@@ -5,6 +5,7 @@
 mod abi;
 mod against;
 mod bench;
+mod bench_drivers;
 mod bench_tcp;
 mod bench_tuntap;
 mod build;

@@ -248,7 +248,6 @@ impl Harness {
             if Q::KEEPS { Transmit::giving(worker, &mut indices) } else { Transmit::new(worker, &indices) }
         };
         let taken = queue.transmit(&mut tx);
-        drop(tx);
         for index in indices.into_iter().filter(|&index| index != NO_BUFFER) {
             self.host.pool.free(index, "the harness");
         }

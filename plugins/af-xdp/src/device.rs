@@ -13,7 +13,7 @@ use crate::attachment::{OnLink, ProgramError};
 use crate::links::{Link, LinkError, Links};
 use crate::options::{FillChecksums, MAX_QUEUES, Mode, Options, OptionsError};
 use crate::report::{Devices, Report, State};
-use crate::rx_queue::AfXdpRx;
+use crate::rx_queue::{AfXdpRx, RxShared};
 use crate::tx_queue::{AfXdpTx, SharedSender};
 
 /// The largest MTU of frames that stand in one buffer: 2,048 bytes without an Ethernet header and two tags.
@@ -154,6 +154,7 @@ struct Attached {
     filtering: Filtering,
     promiscuous: bool,
     rx: Vec<Option<AfXdpRx>>,
+    receivers: Vec<Arc<RxShared>>,
     senders: Vec<Arc<SharedSender>>,
     max_mtu: u32,
     link: Link,
@@ -284,9 +285,10 @@ impl AfXdpDevice {
             rx.push(Some(AfXdpRx::new(receiver, Arc::clone(&sender), fills_checksums, Arc::clone(counts))));
             senders.push(sender);
         }
+        let receivers: Vec<_> = rx.iter().flatten().map(AfXdpRx::shared).collect();
         self.report.set(State {
             queues: handles,
-            rx_frames: rx.iter().flatten().map(AfXdpRx::frames).collect(),
+            receivers: receivers.clone(),
             senders: senders.clone(),
             mode: program.mode(),
             held_by_process: program.is_held_by_process(),
@@ -296,7 +298,8 @@ impl AfXdpDevice {
             busy_poll_us: self.options.busy_poll_us,
         });
         self.last.rx_queues = queues;
-        self.attached = Some(Attached { program, filtering, promiscuous: false, rx, senders, max_mtu, link });
+        self.attached =
+            Some(Attached { program, filtering, promiscuous: false, rx, receivers, senders, max_mtu, link });
         self.follow_promiscuous()?;
         self.generation += 1;
         Ok(())
@@ -426,8 +429,11 @@ impl AfXdpDevice {
     }
 
     fn set_up(&mut self, up: bool) -> Result<(), Failure> {
-        self.wanted_up = up;
+        let was_up = std::mem::replace(&mut self.wanted_up, up);
         let Some(attached) = &mut self.attached else { return Ok(()) };
+        if up && !was_up {
+            attached.receivers.iter().for_each(|receiver| receiver.discard());
+        }
         if let Some(link) = self.links.find(&self.options.device)? {
             attached.link = link;
         }

@@ -1,7 +1,6 @@
 //! What is to be seen of devices: `show af-xdp`, and the details of `show interface … verbose`.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use raddle_af_xdp_sys::bpf::AttachMode;
@@ -11,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::counts::Counts;
 use crate::filter::Rule;
+use crate::rx_queue::RxShared;
 use crate::tx_queue::SharedSender;
 
 command! { "show af-xdp [<interface:word>]", "shows AF_XDP interfaces: their mode, rings, and what the kernel counts", show }
@@ -47,8 +47,8 @@ pub struct Report {
 pub struct State {
     /// Its queues.
     pub queues: Vec<Queue>,
-    /// Frames that have come by each.
-    pub rx_frames: Vec<Arc<AtomicU64>>,
+    /// Their receiving ends.
+    pub receivers: Vec<Arc<RxShared>>,
     /// Their sending ends.
     pub senders: Vec<Arc<SharedSender>>,
     /// Where the program sits.
@@ -160,7 +160,7 @@ impl State {
             let counts = queue.statistics().unwrap_or_default();
             ShownQueue {
                 queue: number,
-                rx_frames: self.rx_frames.get(number).map_or(0, |frames| frames.load(Ordering::Relaxed)),
+                rx_frames: self.receivers.get(number).map_or(0, |receiver| receiver.frames()),
                 rx_ring: fill(rx),
                 fill_ring: fill(fill_ring),
                 tx_ring: fill(tx),

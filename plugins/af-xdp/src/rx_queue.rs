@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use raddle_af_xdp_sys::{QueueStatistics, Receiver};
 use raddle_plugin_api::HeldPacket;
@@ -17,6 +17,27 @@ const STATISTICS_NS: u64 = 1_000_000_000;
 /// A frame has at least an Ethernet header, in bytes.
 const ETHERNET_BYTES: usize = 14;
 
+/// What a receive queue shares with its device.
+#[derive(Debug, Default)]
+pub struct RxShared {
+    /// Frames that have come by it. Its thread alone writes.
+    frames: AtomicU64,
+    /// What waits in the ring came while the interface was down.
+    is_stale: AtomicBool,
+}
+
+impl RxShared {
+    /// Frames that have come by the queue.
+    pub fn frames(&self) -> u64 {
+        self.frames.load(Ordering::Relaxed)
+    }
+
+    /// Has what waits in the ring thrown away: it came while the interface was down.
+    pub fn discard(&self) {
+        self.is_stale.store(true, Ordering::Relaxed);
+    }
+}
+
 /// A receive queue.
 pub struct AfXdpRx {
     receiver: Receiver,
@@ -28,8 +49,8 @@ pub struct AfXdpRx {
     next_statistics_ns: u64,
     seen: QueueStatistics,
     seen_broken: u64,
-    /// Frames that have come by this queue.
-    frames: Arc<AtomicU64>,
+    /// Shared with the device.
+    shared: Arc<RxShared>,
     counts: Arc<Counts>,
 }
 
@@ -49,14 +70,26 @@ impl AfXdpRx {
             next_statistics_ns: 0,
             seen: QueueStatistics::default(),
             seen_broken: 0,
-            frames: Arc::default(),
+            shared: Arc::default(),
             counts,
         }
     }
 
-    /// Counts the frames that have come by this queue.
-    pub fn frames(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.frames)
+    /// What it shares with its device.
+    pub fn shared(&self) -> Arc<RxShared> {
+        Arc::clone(&self.shared)
+    }
+
+    /// Throws away what waits in the ring.
+    #[cold]
+    fn discard(&mut self, rx: &mut Receive<'_>) {
+        self.shared.is_stale.store(false, Ordering::Relaxed);
+        self.open = None;
+        while let Some(delivery) = self.receiver.next(rx.worker()) {
+            if let Some(packet) = delivery.packet {
+                rx.worker().free(packet);
+            }
+        }
     }
 
     /// Joins a piece to the frame that it belongs to; returns the frame when it is whole.
@@ -110,8 +143,8 @@ impl AfXdpRx {
     #[cold]
     fn look_at_statistics(&mut self, rx: &mut Receive<'_>) {
         let Ok(now) = self.receiver.statistics() else { return };
-        let lost =
-            |counts: &QueueStatistics| counts.rx_dropped + counts.rx_ring_full + counts.fill_ring_empty;
+        // Frames for which there was no buffer are among those that were dropped.
+        let lost = |counts: &QueueStatistics| counts.rx_dropped + counts.rx_ring_full;
         rx.count_lost(lost(&now).saturating_sub(lost(&self.seen)));
         self.seen = now;
         let broken = self.receiver.broken();
@@ -122,6 +155,9 @@ impl AfXdpRx {
 
 impl RxQueue for AfXdpRx {
     fn receive(&mut self, rx: &mut Receive<'_>) {
+        if self.shared.is_stale.load(Ordering::Relaxed) {
+            self.discard(rx);
+        }
         let mut came = 0;
         while rx.room() > 0 {
             let Some(delivery) = self.receiver.next(rx.worker()) else { break };
@@ -142,9 +178,7 @@ impl RxQueue for AfXdpRx {
             }
         }
         if came > 0 {
-            // Its thread alone writes.
-            let frames = self.frames.load(Ordering::Relaxed) + came;
-            self.frames.store(frames, Ordering::Relaxed);
+            self.shared.frames.store(self.shared.frames() + came, Ordering::Relaxed);
         }
         self.receiver.finish(rx.worker());
         if self.sender.has_pending() {
