@@ -287,7 +287,8 @@ fn odd_frames_do_no_harm_and_nothing_leaks() -> Result<()> {
     wait_until("the frames to come", PATIENCE, || {
         shown(&daemon, "east").is_ok_and(|seen| {
             let counted = ["rx-frames", "rx-ring-full", "rx-dropped"].map(|key| sum(&seen, key));
-            counted.iter().sum::<u64>() >= before + 2000
+            // The kernel loses some on the way to the program, where they come faster than it runs.
+            counted.iter().sum::<u64>() >= before + 1000
         })
     })
     .with_context(|| daemon.ctl("show af-xdp").unwrap_or_default())?;

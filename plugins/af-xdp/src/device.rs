@@ -3,15 +3,18 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use raddle_af_xdp_sys::{BindError, BindMode, Filtering, Membership, Queue, Step, real_queues};
+use raddle_af_xdp_sys::{
+    BindError, BindMode, Filtering, Membership, Queue, Receiver, Sender, Step, real_queues,
+};
 use raddle_plugin_api::driver::{Change, Device, Driver, Properties, Request};
 use raddle_plugin_api::wire::MacAddress;
 use raddle_plugin_api::{BufferMemory, Control, Failure, bail};
 use rustix::io::Errno;
 
-use crate::attachment::{OnLink, ProgramError};
-use crate::links::{Link, LinkError, Links};
-use crate::options::{FillChecksums, MAX_QUEUES, Mode, Options, OptionsError};
+use crate::attachment::OnLink;
+use crate::error::AttachError;
+use crate::links::{Link, Links};
+use crate::options::{FillChecksums, MAX_QUEUES, Mode, Options};
 use crate::report::{Devices, Report, State};
 use crate::rx_queue::{AfXdpRx, RxShared};
 use crate::tx_queue::{AfXdpTx, SharedSender};
@@ -22,115 +25,6 @@ const MTU_OF_ONE_BUFFER: u32 = 2048 - (14 + 2 * 4);
 const MTU_OF_PIECES: u32 = 9216;
 /// Without copies the link's driver needs the buffers on pages at least this large, in bytes.
 const LARGE_PAGE_BYTES: usize = 2 << 20;
-
-/// Why an interface of the host cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum AttachError {
-    /// There is none of this name.
-    #[error("the host has no interface {device}{near}")]
-    Missing {
-        /// The name that was given.
-        device: String,
-        /// Names that there are.
-        near: String,
-    },
-    /// It has no Ethernet header.
-    #[error("the host's interface {0} is not an Ethernet device")]
-    NotEthernet(String),
-    /// It can no longer be used under this name.
-    #[error("the host's interface {0} went away")]
-    Gone(String),
-    /// It has fewer queues.
-    #[error("the host's interface {device} has {there} {}, not {wanted}", if *.there == 1 { "queue" } else { "queues" })]
-    FewerQueues {
-        /// The interface.
-        device: String,
-        /// Those that it has.
-        there: u32,
-        /// Those that were asked for.
-        wanted: u32,
-    },
-    /// Its frames are too large.
-    #[error(
-        "the MTU {mtu} of the host's interface {device} is too large for AF_XDP on this kernel and driver, {most} is the most"
-    )]
-    Mtu {
-        /// The interface.
-        device: String,
-        /// Its MTU.
-        mtu: u32,
-        /// The largest that can be used.
-        most: u32,
-    },
-    /// The buffers lie on pages that are too small for a device.
-    #[error(
-        "mode = \"zero-copy\" needs the packet buffers on hugepages of at least 2 MiB: reserve some (vm.nr_hugepages), or say \
-         mode = \"copy\""
-    )]
-    SmallPages,
-    /// A socket cannot be had.
-    #[error("{}", sentence(.device, *.queue, .refusal))]
-    Socket {
-        /// The interface.
-        device: String,
-        /// The queue.
-        queue: u32,
-        /// What failed.
-        refusal: BindError,
-    },
-    /// The link does not take more frames.
-    #[error("cannot {what} on the host's interface {device}: {error}")]
-    Filtering {
-        /// What was asked for.
-        what: &'static str,
-        /// The interface.
-        device: String,
-        /// What the host said.
-        error: Errno,
-    },
-    /// The program cannot be put there.
-    #[error(transparent)]
-    Program(#[from] ProgramError),
-    /// The host's links cannot be asked.
-    #[error(transparent)]
-    Link(#[from] LinkError),
-    /// The keys are wrong.
-    #[error(transparent)]
-    Options(#[from] OptionsError),
-}
-
-fn sentence(device: &str, queue: u32, BindError { step, error }: &BindError) -> String {
-    match (step, *error) {
-        (Step::Socket, Errno::AFNOSUPPORT) => "this kernel has no AF_XDP (CONFIG_XDP_SOCKETS)".to_owned(),
-        (_, Errno::PERM | Errno::ACCESS) => {
-            format!("no permission for an AF_XDP socket on the host's interface {device}, CAP_NET_RAW and CAP_NET_ADMIN are needed")
-        }
-        (Step::Memory, Errno::NOBUFS) => {
-            "the packet buffers may not be locked in memory for AF_XDP: raise the limit of locked memory (LimitMEMLOCK, ulimit -l), \
-             or give CAP_IPC_LOCK"
-                .to_owned()
-        }
-        (Step::Memory, error) => format!("cannot share the packet buffers with the kernel for AF_XDP: {error}"),
-        (Step::Bind, Errno::BUSY) => {
-            format!("queue {queue} of the host's interface {device} is used through AF_XDP by another program")
-        }
-        (Step::Bind, Errno::OPNOTSUPP) => {
-            format!("the driver of the host's interface {device} cannot do without copies: say mode = \"copy\"")
-        }
-        (Step::Bind, Errno::NODEV | Errno::NXIO) => format!("the host's interface {device} went away"),
-        (Step::BusyPoll, Errno::NOPROTOOPT) => "this kernel (before 5.11) knows no preferred busy polling".to_owned(),
-        (step, error) => {
-            let what = match step {
-                Step::Socket => "open an AF_XDP socket",
-                Step::Memory => "share the packet buffers",
-                Step::Rings => "make the rings",
-                Step::Bind => "bind an AF_XDP socket",
-                Step::BusyPoll => "ask for busy polling",
-            };
-            format!("cannot {what} for queue {queue} of the host's interface {device}: {error}")
-        }
-    }
-}
 
 /// The `af-xdp` driver.
 pub struct AfXdp;
@@ -327,12 +221,7 @@ impl AfXdpDevice {
         }
     }
 
-    #[expect(clippy::type_complexity, reason = "the parts of queues that are on their way to their owners")]
-    fn open_queues(
-        &self,
-        link: &Link,
-        queues: u32,
-    ) -> Result<Vec<(Queue, raddle_af_xdp_sys::Receiver, raddle_af_xdp_sys::Sender)>, AttachError> {
+    fn open_queues(&self, link: &Link, queues: u32) -> Result<Vec<(Queue, Receiver, Sender)>, AttachError> {
         let options = &self.options;
         let rx_size = options.rx_slots(queues, self.memory.buffer_count())?;
         let has_large_pages = self.memory.page_bytes() >= LARGE_PAGE_BYTES;
@@ -573,37 +462,6 @@ impl Drop for AfXdpDevice {
         self.put_mtu_back();
         if self.brought_up {
             let _ = self.links.set_up(&link, false);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn refusals_are_told_in_a_sentence() {
-        for (step, error, part) in [
-            (Step::Socket, Errno::AFNOSUPPORT, "this kernel has no AF_XDP"),
-            (Step::Socket, Errno::PERM, "no permission for an AF_XDP socket on the host's interface e0"),
-            (Step::Memory, Errno::NOBUFS, "the packet buffers may not be locked in memory"),
-            (Step::Memory, Errno::INVAL, "cannot share the packet buffers with the kernel"),
-            (
-                Step::Bind,
-                Errno::BUSY,
-                "queue 3 of the host's interface e0 is used through AF_XDP by another program",
-            ),
-            (Step::Bind, Errno::OPNOTSUPP, "the driver of the host's interface e0 cannot do without copies"),
-            (Step::Bind, Errno::NODEV, "the host's interface e0 went away"),
-            (Step::BusyPoll, Errno::NOPROTOOPT, "this kernel (before 5.11) knows no preferred busy polling"),
-            (
-                Step::Rings,
-                Errno::NOMEM,
-                "cannot make the rings for queue 3 of the host's interface e0: Cannot allocate",
-            ),
-        ] {
-            let text = sentence("e0", 3, &BindError { step, error });
-            assert!(text.starts_with(part), "{text}");
         }
     }
 }

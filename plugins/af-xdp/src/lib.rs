@@ -2,7 +2,7 @@
 //!
 //! The files: this one registers; `options.rs` has an interface's keys, `filter.rs` the traffic that is left to the host;
 //! `program.rs` makes the XDP program of it, by `assembler.rs`, and `attachment.rs` puts that on a link; `links.rs` asks the host
-//! about its links; `device.rs` is the device with its queues in `rx_queue.rs` and `tx_queue.rs`; `checksum.rs` finds checksums
+//! about its links; `device.rs` is the device (`error.rs`: what can be wrong with it) with its queues in `rx_queue.rs` and `tx_queue.rs`; `checksum.rs` finds checksums
 //! that a sender on this host has left to its device; `report.rs` shows it all.
 #![forbid(unsafe_code)]
 
@@ -11,6 +11,7 @@ mod attachment;
 mod checksum;
 mod counts;
 mod device;
+mod error;
 mod filter;
 mod links;
 mod options;

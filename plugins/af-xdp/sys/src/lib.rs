@@ -2,15 +2,15 @@
 //! is to take frames for.
 //!
 //! All `unsafe` of the plugin is here: `ring` (memory that is shared with the kernel), `bpf` (the system call), `option` (socket
-//! options and one ioctl that `rustix` does not have). `queue` is safe by itself, and is what makes the whole safe: the
+//! options and one ioctl that `rustix` does not have). `socket` and `queue` are safe by themselves, and make the whole safe: the
 //! kernel writes only into buffers that were lent, and these go back to the pool only when the kernel has let go of the socket.
 
 pub mod bpf;
 mod option;
 mod queue;
 mod ring;
+mod socket;
 
 pub use option::{Filtering, Membership, real_queues};
-pub use queue::{
-    BindError, BindMode, Delivery, Options, Queue, QueueStatistics, Receiver, RingFill, Sender, Step,
-};
+pub use queue::{Delivery, Queue, Receiver, Sender};
+pub use socket::{BindError, BindMode, Options, QueueStatistics, RingFill, Step};
