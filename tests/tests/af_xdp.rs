@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use raddle_tests::command::Finished;
+use raddle_tests::observe::thread_cpu;
 use raddle_tests::topology::Link;
 use raddle_tests::wait::wait_for;
 use raddle_tests::{
@@ -411,6 +412,27 @@ fn generic_programs_and_busy_polling_and_receive_modes_forward_all_the_same() ->
         daemon.stop()?;
     }
     Ok(())
+}
+
+#[test]
+fn idle_interfaces_leave_the_processor_alone() -> Result<()> {
+    if !requirement::met(&NEEDS) {
+        return Ok(());
+    }
+    const WINDOW: Duration = Duration::from_secs(5);
+    let topology = topology()?;
+    let daemon = Daemon::start(&topology.router, &DaemonConfig::routed(&topology).workers(1))?;
+    demand_reach(topology.host("alice"), topology.host("bob"))?;
+    // The first windows may have what the hosts say on new links.
+    wait_for("every thread to take less than 1 % of a core", 3 * PATIENCE, || {
+        let before = thread_cpu(daemon.pid())?;
+        std::thread::sleep(WINDOW);
+        let after = thread_cpu(daemon.pid())?;
+        let most =
+            after.iter().map(|(thread, time)| time.saturating_sub(*before.get(thread).unwrap_or(time))).max();
+        Ok((most.is_some_and(|most| most < WINDOW / 100)).then_some(()))
+    })?;
+    daemon.stop()
 }
 
 #[test]

@@ -3,9 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use raddle_af_xdp_sys::{
-    BindError, BindMode, Filtering, Membership, Queue, Receiver, Sender, Step, real_queues,
-};
+use raddle_af_xdp_sys::{BindMode, Filtering, Membership, Queue, Receiver, Sender, Step, real_queues};
 use raddle_plugin_api::driver::{Change, Device, Driver, Properties, Request};
 use raddle_plugin_api::wire::MacAddress;
 use raddle_plugin_api::{BufferMemory, Control, Failure, bail};
