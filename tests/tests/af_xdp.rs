@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use raddle_tests::command::Finished;
-use raddle_tests::observe::thread_cpu;
+use raddle_tests::observe::{buffers_in_use, thread_cpu};
 use raddle_tests::topology::Link;
 use raddle_tests::wait::wait_for;
 use raddle_tests::{
@@ -71,6 +71,7 @@ fn interface_is_made_seen_and_deleted_by_command_and_its_plugin_unloaded() -> Re
     let topology = topology()?;
     let alice = topology.host("alice");
     let daemon = Daemon::start(&topology.router, &bare().workers(1))?;
+    let before = buffers_in_use(&daemon)?;
     for round in 0..3 {
         daemon.ctl("interface create east driver af-xdp device east rx-slots 256 up")?;
         daemon.ctl("set interface address east add 10.0.1.1/24")?;
@@ -93,6 +94,9 @@ fn interface_is_made_seen_and_deleted_by_command_and_its_plugin_unloaded() -> Re
         daemon.ctl("interface delete east")?;
         assert!(!has_program(&topology.router, "east")?, "round {round}");
         assert_eq!(daemon.ctl_json("show af-xdp")?, json!([]));
+        wait_until("all buffers to be back", PATIENCE, || {
+            buffers_in_use(&daemon).is_ok_and(|now| now <= before)
+        })?;
     }
     daemon.ctl("plugin unload af-xdp")?;
     let gone = daemon.try_ctl("interface create east driver af-xdp device east")?;
