@@ -70,9 +70,10 @@
 // - 1.1: handing packets from thread to thread, threads that wake for timers, counters of interfaces without queues.
 // - 1.2: plugins say which host they need; services between plugins; watched descriptors; state and memory that outlive an
 //   upgrade.
+// - 1.3: devices that read and write the packet buffers by themselves, and keep what they send until it is sent.
 //
 // On a host of an older one, what came later does nothing: packets cannot be handed off, threads do not wake.
-#define RADDLE_ABI_MINOR 2
+#define RADDLE_ABI_MINOR 3
 
 // Metadata in front of each buffer: the first cache line is what the common path reads. Since ABI 1.0.
 //
@@ -306,6 +307,24 @@ struct raddle_file_request {
   void (*drop)(void *state);
 };
 
+// The memory of all packet buffers, for devices that read and write it by themselves. Since ABI 1.3.
+struct raddle_buffer_arena {
+  // Bytes of this struct at its maker.
+  uint32_t size;
+  // Bytes from one buffer to the next.
+  uint32_t stride;
+  // Buffers: number *i* stands at `base + i * stride`.
+  uint32_t count;
+  // A descriptor by which the memory can be mapped elsewhere, the host's own; -1: there is none.
+  int32_t fd;
+  // The first byte, aligned to a page.
+  uint8_t *base;
+  // Bytes of the memory, whole pages.
+  size_t length;
+  // Bytes of a page that is one stretch of the machine's memory.
+  size_t page_bytes;
+};
+
 // Functions of the host. Those that take `data` are for the main thread unless they say otherwise. Since ABI 1.0.
 struct raddle_host_table {
   // Bytes of this struct at its maker.
@@ -381,6 +400,9 @@ struct raddle_host_table {
   // layout and size give the same memory to another version of the plugin that takes its place; what is new is zero.
   // It is freed when no version of the plugin is there that asked for it. Null if it cannot be had. Since ABI 1.2.
   uint8_t *(*memory)(void *data, struct raddle_text name, uint64_t layout, size_t bytes, size_t align);
+  // Says where the packet buffers are: fills in `arena` up to its size, which the caller has set. They stay there as long
+  // as the host runs. Since ABI 1.3.
+  void (*arena)(void *data, struct raddle_buffer_arena *arena);
 };
 
 // What all nodes of one thread share. Made and kept by the host. Since ABI 1.0.
@@ -435,9 +457,10 @@ struct raddle_rx_table {
 struct raddle_tx_table {
   // Bytes of this struct at its maker.
   uint32_t size;
-  // Zero.
-  uint32_t reserved;
-  // Sends `count` packets in order; returns how many the device took. The buffers stay the caller's, who frees them.
+  // See `raddle_tx_flags`. Since ABI 1.3, before that always 0.
+  uint32_t flags;
+  // Sends `count` packets in order; returns how many the device took. The buffers stay the caller's, who frees them: but for
+  // those in whose places a queue with `raddle_tx_flags::KEEPS` has written `RADDLE_NO_BUFFER`, which it keeps and frees itself.
   uint32_t (*transmit)(void *queue, struct raddle_worker_context *worker, const uint32_t *indices, uint32_t count);
   // Drops the queue.
   void (*drop)(void *queue);
@@ -893,6 +916,11 @@ typedef uint32_t raddle_interface_flags;
 // What becomes of frames before they are looked at as packets for this host.
 #define RADDLE_INTERFACE_FLAGS_SWITCHED (RADDLE_INTERFACE_FLAGS_XCONNECT | RADDLE_INTERFACE_FLAGS_BRIDGED)
 
+// Bits of `raddle_tx_table::flags`. Since ABI 1.3.
+typedef uint32_t raddle_tx_flags;
+// The queue may keep packets until its device has sent them.
+#define RADDLE_TX_FLAGS_KEEPS (1 << 0)
+
 // What the host's compiler makes of these structs.
 RADDLE_ASSERT(sizeof(struct raddle_buffer_header) == 128, "size of buffer_header");
 RADDLE_ASSERT(sizeof(struct raddle_frame) == 1152, "size of frame");
@@ -903,7 +931,8 @@ RADDLE_ASSERT(sizeof(struct raddle_node_context) == 48, "size of node_context");
 RADDLE_ASSERT(sizeof(struct raddle_counter_memory) == 32, "size of counter_memory");
 RADDLE_ASSERT(sizeof(struct raddle_task_table) == 24, "size of task_table");
 RADDLE_ASSERT(sizeof(struct raddle_file_request) == 40, "size of file_request");
-RADDLE_ASSERT(sizeof(struct raddle_host_table) == 240, "size of host_table");
+RADDLE_ASSERT(sizeof(struct raddle_host_table) == 248, "size of host_table");
+RADDLE_ASSERT(sizeof(struct raddle_buffer_arena) == 40, "size of buffer_arena");
 RADDLE_ASSERT(sizeof(struct raddle_rx_table) == 40, "size of rx_table");
 RADDLE_ASSERT(sizeof(struct raddle_tx_table) == 24, "size of tx_table");
 RADDLE_ASSERT(sizeof(struct raddle_device_table) == 120, "size of device_table");
@@ -1027,12 +1056,21 @@ RADDLE_ASSERT(offsetof(struct raddle_host_table, count) == 208, "host_table.coun
 RADDLE_ASSERT(offsetof(struct raddle_host_table, watch_file) == 216, "host_table.watch_file");
 RADDLE_ASSERT(offsetof(struct raddle_host_table, unwatch_file) == 224, "host_table.unwatch_file");
 RADDLE_ASSERT(offsetof(struct raddle_host_table, memory) == 232, "host_table.memory");
+RADDLE_ASSERT(offsetof(struct raddle_host_table, arena) == 240, "host_table.arena");
+RADDLE_ASSERT(offsetof(struct raddle_buffer_arena, size) == 0, "buffer_arena.size");
+RADDLE_ASSERT(offsetof(struct raddle_buffer_arena, stride) == 4, "buffer_arena.stride");
+RADDLE_ASSERT(offsetof(struct raddle_buffer_arena, count) == 8, "buffer_arena.count");
+RADDLE_ASSERT(offsetof(struct raddle_buffer_arena, fd) == 12, "buffer_arena.fd");
+RADDLE_ASSERT(offsetof(struct raddle_buffer_arena, base) == 16, "buffer_arena.base");
+RADDLE_ASSERT(offsetof(struct raddle_buffer_arena, length) == 24, "buffer_arena.length");
+RADDLE_ASSERT(offsetof(struct raddle_buffer_arena, page_bytes) == 32, "buffer_arena.page_bytes");
 RADDLE_ASSERT(offsetof(struct raddle_rx_table, size) == 0, "rx_table.size");
 RADDLE_ASSERT(offsetof(struct raddle_rx_table, receive) == 8, "rx_table.receive");
 RADDLE_ASSERT(offsetof(struct raddle_rx_table, fd) == 16, "rx_table.fd");
 RADDLE_ASSERT(offsetof(struct raddle_rx_table, wants_polling) == 24, "rx_table.wants_polling");
 RADDLE_ASSERT(offsetof(struct raddle_rx_table, drop) == 32, "rx_table.drop");
 RADDLE_ASSERT(offsetof(struct raddle_tx_table, size) == 0, "tx_table.size");
+RADDLE_ASSERT(offsetof(struct raddle_tx_table, flags) == 4, "tx_table.flags");
 RADDLE_ASSERT(offsetof(struct raddle_tx_table, transmit) == 8, "tx_table.transmit");
 RADDLE_ASSERT(offsetof(struct raddle_tx_table, drop) == 16, "tx_table.drop");
 RADDLE_ASSERT(offsetof(struct raddle_device_table, size) == 0, "device_table.size");

@@ -9,8 +9,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::abi::{
-    BUFFER_DATA_BYTES, BUFFER_HEADROOM_BYTES, DeviceTable, DriverRegistration, FRAME_SIZE, Frame, RxTable,
-    Sink, Status, Text, TxTable, WorkerContext,
+    BUFFER_DATA_BYTES, BUFFER_HEADROOM_BYTES, DeviceTable, DriverRegistration, FRAME_SIZE, Frame, HostTable,
+    NO_BUFFER, RxTable, Sink, Status, Text, TxFlags, TxTable, WorkerContext,
 };
 use crate::chain::append_bytes;
 use crate::guard::{boxed, guard, status};
@@ -148,8 +148,11 @@ pub trait RxQueue: Send + 'static {
 
 /// A transmit queue: used by one thread.
 pub trait TxQueue: Send + 'static {
+    /// Whether it keeps packets by [`Transmit::keep`], which other queues copy by it. Since ABI 1.3.
+    const KEEPS: bool = false;
+
     /// Sends the packets in order and returns how many of them the device took: the rest counts as lost. The buffers
-    /// stay the caller's.
+    /// stay the caller's, but for those of packets that the queue keeps.
     fn transmit(&mut self, tx: &mut Transmit<'_>) -> usize;
 }
 
@@ -340,7 +343,23 @@ pub struct SpareBuffers {
 /// What a transmit queue is to send.
 pub struct Transmit<'a> {
     worker: Worker<'a>,
-    indices: &'a [u32],
+    indices: Indices<'a>,
+}
+
+/// Packets that are the caller's, or from which some may be taken.
+enum Indices<'a> {
+    Lent(&'a [u32]),
+    Given(&'a mut [u32]),
+}
+
+impl Indices<'_> {
+    #[inline(always)]
+    fn all(&self) -> &[u32] {
+        match self {
+            Self::Lent(indices) => indices,
+            Self::Given(indices) => indices,
+        }
+    }
 }
 
 impl<'a> Transmit<'a> {
@@ -348,7 +367,16 @@ impl<'a> Transmit<'a> {
     /// `worker` is the calling thread's context; the packets with these indices are this call's.
     pub(crate) unsafe fn new(worker: *mut WorkerContext, indices: &'a [u32]) -> Self {
         // SAFETY: as the caller vouches; a transmit call lies between two quiescent points.
-        Self { worker: unsafe { Worker::from_context(worker) }, indices }
+        Self { worker: unsafe { Worker::from_context(worker) }, indices: Indices::Lent(indices) }
+    }
+
+    /// As [`Transmit::new`], where the queue may keep packets: `NO_BUFFER` then stands in their places.
+    ///
+    /// # Safety
+    /// As [`Transmit::new`].
+    pub(crate) unsafe fn giving(worker: *mut WorkerContext, indices: &'a mut [u32]) -> Self {
+        // SAFETY: as above.
+        Self { worker: unsafe { Worker::from_context(worker) }, indices: Indices::Given(indices) }
     }
 
     /// The thread.
@@ -359,32 +387,58 @@ impl<'a> Transmit<'a> {
     /// Number of packets.
     #[inline]
     pub fn len(&self) -> usize {
-        self.indices.len()
+        self.indices.all().len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.indices.is_empty()
+        self.len() == 0
+    }
+
+    /// The index of packet number `position`, which was not kept.
+    #[inline(always)]
+    fn index(&self, position: usize) -> u32 {
+        let index = self.indices.all()[position];
+        assert!(index != NO_BUFFER, "a packet that was kept is not looked at again");
+        index
     }
 
     /// Packet number `position`.
     ///
     /// # Panics
-    /// There are not that many.
+    /// There are not that many, or it was kept.
     #[inline]
     pub fn packet(&mut self, position: usize) -> Packet<'_> {
         // SAFETY: the packets are this call's, and `self` is borrowed for as long as the view lives.
-        unsafe { Packet::lent(self.worker.context(), self.indices[position]) }
+        unsafe { Packet::lent(self.worker.context(), self.index(position)) }
+    }
+
+    /// Takes packet number `position`, to keep it until the device has sent it: for queues that say [`TxQueue::KEEPS`]. Where
+    /// it cannot be taken it is a copy; `None` without buffers for that. Since ABI 1.3.
+    ///
+    /// # Panics
+    /// There are not that many, or it was kept.
+    #[inline]
+    pub fn keep(&mut self, position: usize) -> Option<HeldPacket> {
+        let index = self.index(position);
+        match &mut self.indices {
+            Indices::Lent(_) => self.copy(position),
+            Indices::Given(indices) => {
+                indices[position] = NO_BUFFER;
+                // SAFETY: the packet was this call's; its owner sees by the mark that it is given up.
+                Some(unsafe { HeldPacket::from_index(index, self.worker.host()) })
+            }
+        }
     }
 
     /// A copy of packet number `position` as a whole, to be kept; `None` without buffers.
     ///
     /// # Panics
-    /// There are not that many.
+    /// There are not that many, or it was kept.
     pub fn copy(&mut self, position: usize) -> Option<HeldPacket> {
         let worker = self.worker.context();
         // SAFETY: the packets are this call's, and `self` is borrowed for as long as the view lives.
-        let packet = unsafe { Packet::lent(worker, self.indices[position]) };
+        let packet = unsafe { Packet::lent(worker, self.index(position)) };
         self.worker.copy(&packet, usize::MAX)
     }
 }
@@ -419,7 +473,7 @@ pub const fn driver_registration<D: Driver>() -> DriverRegistration {
             },
             tx: TxTable {
                 size: size_of::<TxTable>() as u32,
-                reserved: 0,
+                flags: if <<D::Device as Device>::Tx as TxQueue>::KEEPS { TxFlags::KEEPS } else { 0 },
                 transmit: transmit::<<D::Device as Device>::Tx>,
                 drop: drop_box::<<D::Device as Device>::Tx>,
             },
@@ -562,14 +616,29 @@ unsafe extern "C" fn transmit<Q: TxQueue>(
     count: u32,
 ) -> u32 {
     let outcome = guard(|| {
-        // SAFETY: as in `receive`; `count` indices are readable, and the packets are this call's.
+        // SAFETY: as in `receive`; `count` indices are readable, and writable where the table says that the queue may keep
+        // packets; the packets are this call's.
         unsafe {
-            let indices = std::slice::from_raw_parts(indices, count as usize);
-            let mut tx = Transmit::new(worker, indices);
+            let mut tx = if Q::KEEPS && heeds_kept_packets((*worker).host) {
+                let indices = std::slice::from_raw_parts_mut(indices.cast_mut(), count as usize);
+                Transmit::giving(worker, indices)
+            } else {
+                Transmit::new(worker, std::slice::from_raw_parts(indices, count as usize))
+            };
             (*queue.cast::<Q>()).transmit(&mut tx)
         }
     });
     outcome.map_or(0, |sent| sent.min(count as usize) as u32)
+}
+
+/// Whether the host looks which packets a transmit queue has kept.
+///
+/// # Safety
+/// `host` is the host's table, alive.
+unsafe fn heeds_kept_packets(host: *const HostTable) -> bool {
+    const END: usize = std::mem::offset_of!(HostTable, arena) + size_of::<usize>();
+    // SAFETY: as the caller vouches.
+    unsafe { HostTable::reaches(host, END) }
 }
 
 /// Registers a type that implements [`Driver`](crate::driver::Driver).

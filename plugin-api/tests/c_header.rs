@@ -18,6 +18,7 @@ const VALUES: &[&str] = &[
     "BufferFlags",
     "FrameFlags",
     "InterfaceFlags",
+    "TxFlags",
     "Status",
     "LogLevel",
     "Counted",

@@ -2,7 +2,7 @@
 
 use raddle_plugin_api::abi::layout_dump;
 
-const SNAPSHOT: &str = include_str!("../abi-1.2.txt");
+const SNAPSHOT: &str = include_str!("../abi-1.3.txt");
 
 #[test]
 fn abi_layout_is_the_committed_one() {

@@ -11,6 +11,8 @@ use crate::{Host, HostSpec, Topology};
 pub struct DaemonConfig {
     workers: Option<u32>,
     plugins: Option<PathBuf>,
+    /// Loads the plugin `af-xdp` of those that were built, unless the plugins are said otherwise.
+    uses_af_xdp: bool,
     body: String,
 }
 
@@ -21,11 +23,11 @@ impl DaemonConfig {
         Self::default()
     }
 
-    /// One interface with the gateway addresses for each host of `topology`: af-packet, or the tap that is its link.
+    /// One interface with the gateway addresses for each host of `topology`: by the driver of its link.
     #[must_use]
     pub fn routed(topology: &Topology) -> Self {
         topology.hosts().iter().fold(Self::new(), |config, host| match host.spec.link {
-            Link::Veth => config.interface(&host.spec, ""),
+            Link::Veth | Link::AfXdp => config.interface(&host.spec, ""),
             Link::Tap => config.tap(host),
         })
     }
@@ -49,19 +51,22 @@ impl DaemonConfig {
         self
     }
 
-    /// Adds the af-packet interface that serves this host; `extra` are further lines of its section.
+    /// Adds the af-packet or af-xdp interface that serves this host; `extra` are further lines of its section.
     ///
     /// Duplicate address detection is off, as it is in the hosts, so that addresses can be used at once; unless `extra` says
     /// something of `neighbor` itself.
     #[must_use]
     pub fn interface(mut self, host: &HostSpec, extra: &str) -> Self {
-        let HostSpec { interface, gateway4, gateway6, mtu, .. } = host;
+        let HostSpec { interface, gateway4, gateway6, mtu, link, .. } = host;
+        let is_af_xdp = *link == Link::AfXdp;
+        self.uses_af_xdp |= is_af_xdp;
+        let driver = if is_af_xdp { "af-xdp" } else { "af-packet" };
         let (length4, length6) = (HostSpec::PREFIX4, HostSpec::PREFIX6);
         let mtu = mtu.map(|mtu| format!("mtu = {mtu}\n")).unwrap_or_default();
         let neighbor = if extra.contains("neighbor") { "" } else { "neighbor.dad = false\n" };
         self.append(&format!(
             "[interface.{interface}]\n\
-             driver = \"af-packet\"\n\
+             driver = \"{driver}\"\n\
              device = \"{interface}\"\n\
              addresses = [\"{gateway4}/{length4}\", \"{gateway6}/{length6}\"]\n\
              up = true\n\
@@ -106,6 +111,14 @@ impl DaemonConfig {
                 let _ = write!(
                     text,
                     "\n[plugins]\npath = \"{}\"\nstate-directory = \"{state}\"\n",
+                    plugins.display()
+                );
+            }
+            None if self.uses_af_xdp && !self.body.contains("[plugins]") => {
+                let plugins = crate::daemon::target_dir().join("plugins");
+                let _ = write!(
+                    text,
+                    "\n[plugins]\npath = \"{}\"\nonly = [\"af-xdp\"]\nrequire = [\"af-xdp\"]\nstate-directory = \"{state}\"\n",
                     plugins.display()
                 );
             }

@@ -45,6 +45,8 @@ pub enum Need {
     Tuntap,
     /// BIRD, the routing daemon, with its client.
     Bird,
+    /// The AF_XDP plugin, built and copied into the plugin directory.
+    AfXdp,
     /// The IPsec plugin, built and copied into the plugin directory.
     Ipsec,
     /// Python's cryptography, by which scapy encrypts.
@@ -127,6 +129,7 @@ impl Need {
             Self::FlowCount => built(&crate::daemon::target_dir().join("plugins/libflow_count.so"), "build"),
             Self::Nat64 => built(&crate::daemon::target_dir().join("plugins/libnat64.so"), "build"),
             Self::Tuntap => built(&crate::daemon::target_dir().join("plugins/libtuntap.so"), "build"),
+            Self::AfXdp => built(&crate::daemon::target_dir().join("plugins/libaf_xdp.so"), "build"),
             Self::Bird => tool("/usr/sbin/bird", "bird2"),
             Self::Ipsec => built(&crate::daemon::target_dir().join("plugins/libraddle_ipsec.so"), "build"),
             Self::Cryptography => (!Path::new(crate::judge::CRYPTOGRAPHY).exists()).then(|| {

@@ -25,6 +25,13 @@ pub enum Link {
     Veth,
     /// By a tap that raddle makes in the host's namespace; see [`Topology::await_taps`].
     Tap,
+    /// By a veth pair, whose far end raddle takes by the plugin `af-xdp`.
+    AfXdp,
+}
+
+impl Link {
+    /// All of them: what any driver must do is tried with each.
+    pub const ALL: [Self; 3] = [Self::Veth, Self::Tap, Self::AfXdp];
 }
 
 /// What a host is to be.
@@ -72,8 +79,14 @@ impl HostSpec {
 
     /// The same behind a tap of raddle's.
     #[must_use]
-    pub fn with_tap(mut self) -> Self {
-        self.link = Link::Tap;
+    pub fn with_tap(self) -> Self {
+        self.with_link(Link::Tap)
+    }
+
+    /// The same, joined to the router by this.
+    #[must_use]
+    pub fn with_link(mut self, link: Link) -> Self {
+        self.link = link;
         self
     }
 
@@ -111,6 +124,15 @@ impl Topology {
         Self::create([HostSpec::new("alice", "east", 1), HostSpec::new("bob", "west", 2)])
     }
 
+    /// The same two, joined to the router by this.
+    ///
+    /// # Errors
+    /// As [`Topology::create`].
+    pub fn two_hosts_by(link: Link) -> Result<Self> {
+        let spec = |name, interface, number| HostSpec::new(name, interface, number).with_link(link);
+        Self::create([spec("alice", "east", 1), spec("bob", "west", 2)])
+    }
+
     /// Makes the namespaces and the links and waits until they carry.
     ///
     /// # Errors
@@ -127,7 +149,7 @@ impl Topology {
             namespace.set("ipv6/conf/default/router_solicitations", "0")?;
             let host = Host { namespace, spec };
             match host.spec.link {
-                Link::Veth => host.connect(&topology.router)?,
+                Link::Veth | Link::AfXdp => host.connect(&topology.router)?,
                 // Nobody else has the address: the tap is of use at once.
                 Link::Tap => host.namespace.set("ipv6/conf/default/accept_dad", "0")?,
             }

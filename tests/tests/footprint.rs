@@ -24,7 +24,7 @@ fn plugins_that_have_nothing_to_do_take_next_to_no_memory() -> Result<()> {
     let loaded = daemon.ctl_json("show plugins")?;
     let active = loaded.as_array().into_iter().flatten().filter(|plugin| plugin["state"] == "active");
     let names: Vec<_> = active.filter_map(|plugin| plugin["name"].as_str()).collect();
-    for name in ["acl", "nat64", "tuntap", "ipsec"] {
+    for name in ["acl", "af-xdp", "nat64", "tuntap", "ipsec"] {
         assert!(names.contains(&name), "{name} is not among {names:?}");
     }
     // Code is the files' own and shared with whoever runs it too; packet buffers are shared memory of a size that is

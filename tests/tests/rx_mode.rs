@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, ensure};
 use raddle_tests::observe::thread_cpu;
 use raddle_tests::ping::ping_with;
+use raddle_tests::topology::Link;
 use raddle_tests::{
     Daemon, DaemonConfig, Host, HostSpec, Need, Topology, ping, requirement, wait, wait_until,
 };
@@ -62,12 +63,12 @@ impl Load {
 
 #[test]
 fn adaptive_queue_is_polled_under_load_and_slept_on_after_it() -> Result<()> {
-    if !requirement::met(&[Need::Ping, Need::Raddle]) {
+    if !requirement::met(&[Need::Ping, Need::AfXdp, Need::Raddle]) {
         return Ok(());
     }
-    let topology = Topology::two_hosts()?;
-    let (alice, bob) = (topology.host("alice"), topology.host("bob"));
-    for workers in [0, 1] {
+    for (link, workers) in [(Link::Veth, 0), (Link::Veth, 1), (Link::AfXdp, 0), (Link::AfXdp, 1)] {
+        let topology = Topology::two_hosts_by(link)?;
+        let (alice, bob) = (topology.host("alice"), topology.host("bob"));
         let daemon = Daemon::start(&topology.router, &DaemonConfig::routed(&topology).workers(workers))?;
         wait_until("bob to be reached", PATIENCE, || reaches(alice, bob))?;
         for side in ["east", "west"] {

@@ -8,19 +8,21 @@ use anyhow::{Context, Result, ensure};
 
 use crate::against::{self, Comparison};
 use crate::bench_tcp::{self, Plan};
-use crate::bench_tuntap;
 use crate::supervise::Supervisor;
+use crate::{bench_drivers, bench_tuntap};
 use crate::{build, packages, plots};
 
 /// The cases that are measured with real hosts.
 const TCP: &str = "tcp";
 const TUNTAP: &str = "tuntap";
+const DRIVERS: &str = "drivers";
 
 /// What to measure.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Cases, such as l2-xconnect; all when none is named. `tcp`, by itself: bulk TCP through raddle's interfaces and
-    /// through the kernel's forwarding; `tuntap`, by itself: packets to the host and back, routes of a mirror (both as root)
+    /// through the kernel's forwarding; `tuntap`, by itself: packets to the host and back, routes of a mirror; `drivers`, by itself:
+    /// packets sent and received by each driver (all three as root)
     #[arg(value_name = "CASE")]
     cases: Vec<String>,
     /// Also write the figures to this file
@@ -63,6 +65,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     if arguments.on_stage {
         match arguments.cases.first().map(String::as_str) {
             Some(TUNTAP) => bench_tuntap::measure(&arguments.plan())?,
+            Some(DRIVERS) => bench_drivers::measure(&arguments.plan())?,
             _ => bench_tcp::measure(&arguments.plan())?,
         }
         return Ok(ExitCode::SUCCESS);
@@ -72,7 +75,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let built = build::build(true)?;
-    if let Some(case) = arguments.cases.iter().find(|case| [TCP, TUNTAP].contains(&case.as_str())) {
+    if let Some(case) = arguments.cases.iter().find(|case| [TCP, TUNTAP, DRIVERS].contains(&case.as_str())) {
         return stage(case, arguments, &built);
     }
     let more = arguments.of_the_bench();

@@ -6,6 +6,7 @@ mod abi;
 mod against;
 mod ahead;
 mod bench;
+mod bench_drivers;
 mod bench_tcp;
 mod bench_tuntap;
 mod build;

@@ -7,8 +7,8 @@ use std::marker::PhantomData;
 use std::sync::Mutex;
 
 use raddle_plugin_api::abi::{
-    BufferHeader, Counted, CounterMemory, FileRequest, Frame, HostTable, LogLevel, NodeContext, RxTable,
-    Sink, Status, TaskTable, Text, TxTable, WorkerContext,
+    BufferArena, BufferHeader, Counted, CounterMemory, FileRequest, Frame, HostTable, LogLevel, NodeContext,
+    RxTable, Sink, Status, TaskTable, Text, TxTable, WorkerContext,
 };
 use raddle_plugin_api::driver::{Device, Driver, Request};
 use raddle_plugin_api::instance::Instance;
@@ -448,6 +448,7 @@ fn table(data: *mut c_void) -> HostTable {
     unsafe extern "C" fn memory(_: *mut c_void, _: Text, _: u64, _: usize, _: usize) -> *mut u8 {
         std::ptr::null_mut()
     }
+    unsafe extern "C" fn arena(_: *mut c_void, _: *mut BufferArena) {}
     HostTable {
         size: size_of::<HostTable>() as u32,
         thread_count: 1,
@@ -480,6 +481,7 @@ fn table(data: *mut c_void) -> HostTable {
         watch_file,
         unwatch_file,
         memory,
+        arena,
     }
 }
 

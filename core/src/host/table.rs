@@ -1,11 +1,12 @@
 //! The host's functions, as plugins call them.
 
 use std::ffi::c_void;
+use std::os::fd::AsRawFd as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use raddle_plugin_api::Failure;
 use raddle_plugin_api::abi::{
-    CounterMemory, FileRequest, HostTable, LogLevel, Sink, Status, TaskTable, Text, read_prefix,
+    BufferArena, CounterMemory, FileRequest, HostTable, LogLevel, Sink, Status, TaskTable, Text, read_prefix,
 };
 use serde_json::Value;
 
@@ -71,6 +72,7 @@ pub fn table() -> HostTable {
         watch_file,
         unwatch_file,
         memory,
+        arena,
     }
 }
 
@@ -275,6 +277,24 @@ unsafe extern "C" fn memory(
     let owner = engine.current_owner.get();
     let plugin = engine.owner_name(owner);
     engine.kept.borrow_mut().find_or_make(owner, &plugin, name, layout, (bytes, align))
+}
+
+unsafe extern "C" fn arena(data: *mut c_void, into: *mut BufferArena) {
+    // SAFETY: as the ABI says.
+    let (pool, size) = unsafe { (&any(data).pool, (*into).size as usize) };
+    let memory = pool.arena();
+    let size = size.min(size_of::<BufferArena>());
+    let arena = BufferArena {
+        size: size as u32,
+        stride: pool.stride() as u32,
+        count: pool.count() as u32,
+        fd: memory.file().as_raw_fd(),
+        base: memory.base().as_ptr(),
+        length: memory.length(),
+        page_bytes: memory.pages().bytes(),
+    };
+    // SAFETY: the caller has room for the size that it gave.
+    unsafe { std::ptr::copy_nonoverlapping((&raw const arena).cast::<u8>(), into.cast::<u8>(), size) };
 }
 
 #[cfg(test)]

@@ -33,6 +33,18 @@ pub enum PageKind {
     Base,
 }
 
+impl PageKind {
+    /// Bytes of a page that is certain to be one stretch of the machine's memory. The kernel joins ordinary pages when it
+    /// likes, so those that it was asked to join are counted as ordinary ones.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::Huge1G => GIB,
+            Self::Huge2M => 2 * MIB,
+            Self::Transparent | Self::Base => rustix::param::page_size(),
+        }
+    }
+}
+
 impl std::fmt::Display for PageKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {

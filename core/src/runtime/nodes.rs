@@ -4,8 +4,8 @@ use std::ffi::c_void;
 use std::sync::atomic::Ordering;
 
 use raddle_plugin_api::abi::{
-    BufferFlags, FRAME_SIZE, Frame, FrameFlags, NodeContext, NodeKind, NodeRegistration, Sink, Slice, Status,
-    Text,
+    BufferFlags, FRAME_SIZE, Frame, FrameFlags, NO_BUFFER, NodeContext, NodeKind, NodeRegistration, Sink,
+    Slice, Status, Text, TxFlags,
 };
 
 use super::Thread;
@@ -148,9 +148,10 @@ unsafe extern "C" fn run_tx(node: *mut NodeContext, frame: *mut Frame) -> u32 {
         if shared(thread).trace.is_wanted() {
             observe_sent(thread, frame);
         }
-        let packets = (*frame).packets();
-        let mut start = 0;
-        while start < packets.len() {
+        let count = (*frame).packets().len();
+        let (mut start, mut may_be_kept) = (0, false);
+        while start < count {
+            let packets = (*frame).packets();
             let interface = (*header(context, packets[start])).tx_interface;
             let (mut end, mut bytes) = (start, 0_u64);
             while end < packets.len() {
@@ -162,16 +163,22 @@ unsafe extern "C" fn run_tx(node: *mut NodeContext, frame: *mut Frame) -> u32 {
                 bytes += u64::from((*head).current_length) + u64::from(rest);
                 end += 1;
             }
-            let run = &packets[start..end];
+            let length = (end - start) as u32;
             let slot = (&raw const (*thread).tx).as_ref().and_then(|tx| tx.get(interface as usize)?.as_ref());
             let sent = slot.map_or(0, |slot| {
                 let (queue, table) = slot.queue.raw();
-                (table.transmit)(queue, (*node).worker, run.as_ptr(), run.len() as u32).min(run.len() as u32)
+                may_be_kept |= table.flags & TxFlags::KEEPS != 0;
+                // Derived from a mutable one: a queue that keeps packets writes there.
+                let run = (&mut (*frame).indices)[start..end].as_mut_ptr();
+                (table.transmit)(queue, (*node).worker, run.cast_const(), length).min(length)
             });
             let counters = &shared(thread).interfaces;
-            if (sent as usize) < run.len() {
-                counters.add(interface, TxLost, u64::from(run.len() as u32 - sent));
-                for &packet in &run[sent as usize..] {
+            if sent < length {
+                counters.add(interface, TxLost, u64::from(length - sent));
+                for &packet in &(*frame).packets()[start + sent as usize..end] {
+                    if packet == NO_BUFFER {
+                        continue;
+                    }
                     let head = header(context, packet);
                     let rest =
                         if (*head).flags & BufferFlags::CHAINED != 0 { (*head).rest_length } else { 0 };
@@ -182,7 +189,33 @@ unsafe extern "C" fn run_tx(node: *mut NodeContext, frame: *mut Frame) -> u32 {
             counters.add(interface, TxBytes, bytes);
             start = end;
         }
-        (*thread).cache.free(packets);
-        (*frame).count
+        if may_be_kept {
+            free_unkept(thread, frame);
+        } else {
+            (*thread).cache.free((*frame).packets());
+        }
+        count as u32
+    }
+}
+
+/// Gives back what no queue has kept. The frame is left with indices that name buffers of the pool, which may be read ahead.
+///
+/// # Safety
+/// On the thread itself, with a frame whose packets are the caller's or marked as kept.
+unsafe fn free_unkept(thread: *mut Thread, frame: *mut Frame) {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        let count = (*frame).packets().len();
+        let indices = &mut (&mut (*frame).indices)[..count];
+        let mut left = 0;
+        for position in 0..count {
+            let index = indices[position];
+            if index != NO_BUFFER {
+                indices[left] = index;
+                left += 1;
+            }
+        }
+        (*thread).cache.free(&indices[..left]);
+        indices[left..].fill(0);
     }
 }

@@ -30,15 +30,25 @@ pub struct RxTable {
     pub drop: unsafe extern "C" fn(queue: *mut c_void),
 }
 
+/// Bits of [`TxTable::flags`]. Since ABI 1.3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TxFlags;
+
+impl TxFlags {
+    /// The queue may keep packets until its device has sent them.
+    pub const KEEPS: u32 = 1 << 0;
+}
+
 /// A transmit queue's functions. Since ABI 1.0.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct TxTable {
     /// Bytes of this struct at its maker.
     pub size: u32,
-    /// Zero.
-    pub reserved: u32,
-    /// Sends `count` packets in order; returns how many the device took. The buffers stay the caller's, who frees them.
+    /// See [`TxFlags`]. Since ABI 1.3, before that always 0.
+    pub flags: u32,
+    /// Sends `count` packets in order; returns how many the device took. The buffers stay the caller's, who frees them: but for
+    /// those in whose places a queue with [`TxFlags::KEEPS`] has written `NO_BUFFER`, which it keeps and frees itself.
     pub transmit: unsafe extern "C" fn(
         queue: *mut c_void,
         worker: *mut WorkerContext,

@@ -114,6 +114,26 @@ pub struct FileRequest {
     pub drop: unsafe extern "C" fn(state: *mut c_void),
 }
 
+/// The memory of all packet buffers, for devices that read and write it by themselves. Since ABI 1.3.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct BufferArena {
+    /// Bytes of this struct at its maker.
+    pub size: u32,
+    /// Bytes from one buffer to the next.
+    pub stride: u32,
+    /// Buffers: number *i* stands at `base + i * stride`.
+    pub count: u32,
+    /// A descriptor by which the memory can be mapped elsewhere, the host's own; -1: there is none.
+    pub fd: i32,
+    /// The first byte, aligned to a page.
+    pub base: *mut u8,
+    /// Bytes of the memory, whole pages.
+    pub length: usize,
+    /// Bytes of a page that is one stretch of the machine's memory.
+    pub page_bytes: usize,
+}
+
 /// Functions of the host. Those that take `data` are for the main thread unless they say otherwise. Since ABI 1.0.
 #[repr(C)]
 pub struct HostTable {
@@ -209,6 +229,10 @@ pub struct HostTable {
         bytes: usize,
         align: usize,
     ) -> *mut u8,
+
+    /// Says where the packet buffers are: fills in `arena` up to its size, which the caller has set. They stay there as long
+    /// as the host runs. Since ABI 1.3.
+    pub arena: unsafe extern "C" fn(data: *mut c_void, arena: *mut BufferArena),
 }
 
 impl HostTable {

@@ -28,9 +28,10 @@ layouts! {
     FileRequest { size, fd, events, thread, state, ready, drop }
     HostTable { size, thread_count, data, enqueue, enqueue_frame, buffers_allocate, buffers_free, buffers_free_remote, trace, log,
         call, reply, config_text, spawn, wake, wake_at, now_ns, run_on_main, retire, barrier_acquire, barrier_release,
-        counters, field, arc, node, handoff, wake_thread_at, count, watch_file, unwatch_file, memory }
+        counters, field, arc, node, handoff, wake_thread_at, count, watch_file, unwatch_file, memory, arena }
+    BufferArena { size, stride, count, fd, base, length, page_bytes }
     RxTable { size, receive, fd, wants_polling, drop }
-    TxTable { size, transmit, drop }
+    TxTable { size, flags, transmit, drop }
     DeviceTable { size, properties, details, rx_queue, tx_queue, change, drop, rx, tx }
     DriverRegistration { size, name, summary, open, check, schema, device }
     PluginHeader { magic, size, abi_major, abi_minor, layout, name, version, summary, built_with, panics_unwind, host_abi, create,

@@ -23,9 +23,11 @@ pub use buffer::{
     BUFFER_DATA_BYTES, BUFFER_DATA_OFFSET, BUFFER_FIELD_BYTES, BUFFER_HEADROOM_BYTES, BufferFlags,
     BufferHeader, NO_BUFFER, NO_INTERFACE, NO_TRACE,
 };
-pub use driver::{DeviceTable, DriverRegistration, RxTable, TxTable};
+pub use driver::{DeviceTable, DriverRegistration, RxTable, TxFlags, TxTable};
 pub use frame::{FRAME_SIZE, Frame, FrameFlags};
-pub use host::{Counted, CounterMemory, FileEvents, FileRequest, HostTable, LogLevel, Status, TaskTable};
+pub use host::{
+    BufferArena, Counted, CounterMemory, FileEvents, FileRequest, HostTable, LogLevel, Status, TaskTable,
+};
 pub use layout::{LAYOUT_HASH, layout_dump};
 pub use plugin::{
     ABI_MAJOR, ABI_MINOR, ArcRegistration, CommandRegistration, ConfigRegistration, Dependency,

@@ -13,9 +13,10 @@ pub const ABI_MAJOR: u16 = 1;
 /// - 1.1: handing packets from thread to thread, threads that wake for timers, counters of interfaces without queues.
 /// - 1.2: plugins say which host they need; services between plugins; watched descriptors; state and memory that outlive an
 ///   upgrade.
+/// - 1.3: devices that read and write the packet buffers by themselves, and keep what they send until it is sent.
 ///
 /// On a host of an older one, what came later does nothing: packets cannot be handed off, threads do not wake.
-pub const ABI_MINOR: u16 = 2;
+pub const ABI_MINOR: u16 = 3;
 /// Name of the exported symbol, a static [`PluginHeader`].
 pub const PLUGIN_SYMBOL: &str = "RADDLE_PLUGIN";
 

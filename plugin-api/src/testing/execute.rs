@@ -9,7 +9,7 @@ use super::harness::{Harness, outcome};
 use super::host::{Reply, lock};
 use super::run::{Panicked, Run, Trace};
 use super::{Sample, image};
-use crate::abi::{Frame, LogLevel, Status, Text};
+use crate::abi::{Frame, LogLevel, NO_BUFFER, Status, Text};
 use crate::driver::{Receive, RxQueue, Transmit, TxQueue};
 use crate::{Failure, InputNode, InterfaceIndex, Node};
 
@@ -240,13 +240,15 @@ impl Harness {
         queue: &mut Q,
         packets: impl IntoIterator<Item = impl Into<Sample>>,
     ) -> usize {
-        let indices = self.store(packets.into_iter().map(Into::into).collect());
+        let mut indices = self.store(packets.into_iter().map(Into::into).collect());
         self.set_clocks();
         let worker = self.workers[usize::from(self.workers.len() > 1)];
         // SAFETY: the context is alive and this thread simulates its thread; the packets are this call's.
-        let mut tx = unsafe { Transmit::new(worker, &indices) };
+        let mut tx = unsafe {
+            if Q::KEEPS { Transmit::giving(worker, &mut indices) } else { Transmit::new(worker, &indices) }
+        };
         let taken = queue.transmit(&mut tx);
-        for index in indices {
+        for index in indices.into_iter().filter(|&index| index != NO_BUFFER) {
             self.host.pool.free(index, "the harness");
         }
         self.after_run();

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::memory::BUFFER_STRIDE;
-use crate::abi::{BUFFER_DATA_OFFSET, BufferFlags, BufferHeader};
+use crate::abi::{BUFFER_DATA_OFFSET, BufferArena, BufferFlags, BufferHeader};
 use crate::packet::MAX_SEGMENTS;
 
 /// Stands in freed buffers, so that who reads them sees nonsense.
@@ -53,6 +53,19 @@ impl Pool {
 
     fn books(&self) -> MutexGuard<'_, Books> {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the buffers are. No device can map them elsewhere.
+    pub(super) fn arena(&self) -> BufferArena {
+        BufferArena {
+            size: size_of::<BufferArena>() as u32,
+            stride: BUFFER_STRIDE as u32,
+            count: self.count,
+            fd: -1,
+            base: self.base,
+            length: self.count as usize * BUFFER_STRIDE,
+            page_bytes: rustix::param::page_size(),
+        }
     }
 
     /// A buffer for the harness itself, whatever the budget.

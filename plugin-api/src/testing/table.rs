@@ -7,8 +7,8 @@ use super::host::{Host, LogLine, Parcel, RawTrace, Reply, lock};
 use super::pool::Owner;
 use super::schedule::Call;
 use crate::abi::{
-    Counted, CounterMemory, FileRequest, Frame, HostTable, LogLevel, NodeContext, Sink, Status, TaskTable,
-    Text, WorkerContext,
+    BufferArena, Counted, CounterMemory, FileRequest, Frame, HostTable, LogLevel, NodeContext, Sink, Status,
+    TaskTable, Text, WorkerContext,
 };
 
 /// The table, whose `data` is still to be set.
@@ -45,6 +45,7 @@ pub(super) fn functions() -> HostTable {
         watch_file,
         unwatch_file,
         memory,
+        arena,
     }
 }
 
@@ -332,6 +333,13 @@ unsafe extern "C" fn memory(
     // SAFETY: the SDK hands over the table's `data`, and a name that lives until the call returns.
     let (host, name) = unsafe { (host(data), text(name)) };
     host.kept_memory(name, layout, bytes, align)
+}
+
+unsafe extern "C" fn arena(data: *mut c_void, into: *mut BufferArena) {
+    // SAFETY: the SDK hands over the table's `data`.
+    let arena = unsafe { host(data) }.pool.arena();
+    // SAFETY: the SDK has room for the whole struct.
+    unsafe { into.write(arena) };
 }
 
 unsafe extern "C" fn count(
