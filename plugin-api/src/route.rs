@@ -1,5 +1,7 @@
 //! Routing tables as plugins and the operator name them, and routes of plugins.
 
+mod packed;
+
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -122,7 +124,8 @@ pub struct RouteBatch {
     /// What routes do, each once.
     pub targets: Vec<RouteTarget>,
     /// Prefixes with the place of their target: added, or given another target. `None`: the source's route goes, if there is
-    /// one. At most [`MAX_BATCH`].
+    /// one. At most [`MAX_BATCH`]. In JSON a text, `10.0.0.0/8=0 192.0.2.0/24`, or a list of pairs.
+    #[serde(with = "packed")]
     pub routes: Vec<(IpPrefix, Option<u32>)>,
 }
 

@@ -13,6 +13,6 @@ mod socket;
 
 pub use kernel::Kernel;
 pub use monitor::{Command, LinkChange, MirrorSpec, Monitor, Role, Status, Table};
-pub use route::{Change, Edit, parse_route};
+pub use route::{Change, Edit, RouteReader};
 pub use snapshot::{LinkState, PermanentNeighbor, Snapshot};
 pub use socket::{NetlinkError, Received, Socket};
