@@ -5,7 +5,6 @@ mod packed;
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
-use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -167,7 +166,7 @@ pub async fn change_routes(task: TaskControl, mut batch: RouteBatch) -> Result<u
     for part in changes.chunks(ROUTES_PER_TURN) {
         if done > 0 {
             // Behind what else there is to be done.
-            task::sleep(Duration::from_nanos(1)).await;
+            task::yield_now().await;
         }
         batch.routes.clear();
         batch.routes.extend_from_slice(part);
