@@ -5,7 +5,7 @@ use raddle_tests::host_side::{
     TAPS, WAIT, addresses, config, in_sync, raddles_addresses, reached, route, same_addresses,
 };
 use raddle_tests::wait::wait_for;
-use raddle_tests::{Daemon, HostSpec, Namespace, Need, Topology, UdpFlow, ping, requirement};
+use raddle_tests::{Daemon, HostSpec, Namespace, Need, Topology, UdpFlow, requirement};
 
 const NEEDS: &[Need] = &[Need::Ping, Need::Raddle, Need::Tuntap];
 

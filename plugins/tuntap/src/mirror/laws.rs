@@ -8,7 +8,7 @@ use raddle_plugin_api::InterfaceIndex;
 use raddle_plugin_api::route::RouteTarget;
 use raddle_plugin_api::wire::IpPrefix;
 
-use super::table_tests::{reread, take as take_from};
+use super::table_tests::{reread, set_devices, take as take_from};
 use super::{Device, Hop, KernelRoute, KernelTarget, MirrorTable};
 use crate::netlink::Edit;
 
@@ -74,7 +74,7 @@ proptest! {
                 Step::Refuse => table.retry(),
                 Step::Devices(count) => {
                     let device = |number: u8| (u32::from(number) + 2, Device::Interface(InterfaceIndex(number.into())));
-                    table.set_devices((0..count).map(device).collect());
+                    set_devices(&mut table, (0..count).map(device).collect());
                 }
                 Step::Reread(routes) => {
                     let mut read: HashMap<IpPrefix, Vec<KernelRoute>> = HashMap::new();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use raddle_plugin_api::route::RouteTarget;
 use raddle_plugin_api::wire::IpPrefix;
 
-use super::kernel_route::{Device, Devices, KernelRoute, KernelTarget, Object, Objects};
+use super::kernel_route::{Devices, KernelRoute, KernelTarget, Object, Objects};
 use super::prefix_routes::PrefixRoutes;
 use crate::netlink::Edit;
 
@@ -132,14 +132,14 @@ impl MirrorTable {
         self
     }
 
-    /// An object is another one now, or gone.
-    pub fn set_object(&mut self, number: u32, object: Option<Object>) {
-        let old = match object {
-            Some(object) if self.objects.get(&number) == Some(&object) => return,
-            Some(object) => self.objects.insert(number, object),
-            None => self.objects.remove(&number),
-        };
-        drop(old);
+    /// An object is another one now, or gone. Returns the prefixes whose routes need it, for [`Self::look_at`].
+    #[must_use]
+    pub fn set_object(&mut self, number: u32, object: Option<Object>) -> Vec<IpPrefix> {
+        match object {
+            Some(object) if self.objects.get(&number) == Some(&object) => return Vec::new(),
+            Some(object) => drop(self.objects.insert(number, object)),
+            None => drop(self.objects.remove(&number)),
+        }
         let groups: Vec<u32> = self
             .objects
             .iter()
@@ -148,36 +148,41 @@ impl MirrorTable {
             })
             .map(|(group, _)| *group)
             .collect();
-        for user in std::iter::once(number).chain(groups) {
-            let prefixes: Vec<_> = self.users.get(&user).into_iter().flatten().copied().collect();
-            prefixes.into_iter().for_each(|prefix| self.mark(prefix));
-        }
+        std::iter::once(number)
+            .chain(groups)
+            .filter_map(|user| self.users.get(&user))
+            .flatten()
+            .copied()
+            .collect()
     }
 
-    /// All objects, as they were read.
-    pub fn replace_objects(&mut self, objects: &Objects) {
+    /// All objects, as they were read. Returns what [`Self::set_object`] does.
+    #[must_use]
+    pub fn replace_objects(&mut self, objects: &Objects) -> Vec<IpPrefix> {
         let gone: Vec<u32> =
             self.objects.keys().filter(|number| !objects.contains_key(number)).copied().collect();
-        gone.into_iter().for_each(|number| self.set_object(number, None));
-        objects.iter().for_each(|(number, object)| self.set_object(*number, Some(object.clone())));
+        let mut users: Vec<_> = gone.into_iter().flat_map(|number| self.set_object(number, None)).collect();
+        for (&number, object) in objects {
+            users.extend(self.set_object(number, Some(object.clone())));
+        }
+        users
     }
 
-    /// The kernel's devices are others over here now.
-    pub fn set_devices(&mut self, devices: Devices) {
+    /// The kernel's devices are others over here now. Returns the prefixes with routes, for [`Self::look_at`].
+    #[must_use]
+    pub fn set_devices(&mut self, devices: Devices) -> Vec<IpPrefix> {
         if self.devices == devices {
-            return;
+            return Vec::new();
         }
-        let changed = |number: &u32, device: &Device| self.devices.get(number) != Some(device);
-        let differs = devices.iter().any(|(number, device)| changed(number, device))
-            || self.devices.keys().any(|number| !devices.contains_key(number));
         self.devices = devices;
-        if differs {
-            let with_routes = |(prefix, entry): (&IpPrefix, &Entry)| {
-                (!entry.kernel.as_slice().is_empty()).then_some(*prefix)
-            };
-            let all: Vec<_> = self.entries.iter().filter_map(with_routes).collect();
-            all.into_iter().for_each(|prefix| self.mark(prefix));
-        }
+        let with_routes =
+            |(prefix, entry): (&IpPrefix, &Entry)| (!entry.kernel.as_slice().is_empty()).then_some(*prefix);
+        self.entries.iter().filter_map(with_routes).collect()
+    }
+
+    /// What these prefixes are to do is to be worked out again.
+    pub fn look_at(&mut self, prefixes: &[IpPrefix]) {
+        prefixes.iter().for_each(|prefix| self.mark(*prefix));
     }
 
     /// Routes of these prefixes are over here from before this table was: what they do is not known. They stay until the kernel's are

@@ -36,10 +36,20 @@ pub fn reread(table: &mut MirrorTable, routes: HashMap<IpPrefix, Vec<KernelRoute
     }
 }
 
+pub fn set_devices(table: &mut MirrorTable, devices: Devices) {
+    let users = table.set_devices(devices);
+    table.look_at(&users);
+}
+
+fn set_object(table: &mut MirrorTable, number: u32, object: Option<Object>) {
+    let users = table.set_object(number, object);
+    table.look_at(&users);
+}
+
 fn table() -> MirrorTable {
     let mut table = MirrorTable::default();
     reread(&mut table, HashMap::new());
-    table.set_devices([(3, Device::Interface(InterfaceIndex(1))), (4, Device::Table)].into());
+    set_devices(&mut table, [(3, Device::Interface(InterfaceIndex(1))), (4, Device::Table)].into());
     table
 }
 
@@ -124,7 +134,7 @@ fn devices_say_where_a_route_leads_over_here() {
     table.edit(far, route(0, &[hop("10.0.0.1", 4), hop("10.0.0.2", 9)]), Edit::Prepend);
     assert_eq!(via(&mut table), ["198.51.100.0/24 10.0.0.1*1"]);
     assert_eq!((table.standing().foreign, table.foreign()), (1, [net].into()));
-    table.set_devices([(9, Device::Interface(InterfaceIndex(2)))].into());
+    set_devices(&mut table, [(9, Device::Interface(InterfaceIndex(2)))].into());
     assert_eq!(via(&mut table), ["192.0.2.0/24 10.0.0.1%2*1", "198.51.100.0/24 10.0.0.2%2*1"]);
     assert_eq!(table.standing().foreign, 0);
 }
@@ -137,16 +147,16 @@ fn objects_change_all_routes_that_use_them() {
     table.edit(prefix("192.0.2.0/24"), object(1), Edit::Prepend);
     table.edit(prefix("198.51.100.0/24"), object(7), Edit::Prepend);
     assert!(via(&mut table).is_empty());
-    table.set_object(1, Some(Object::Hop(hop("10.0.0.1", 3))));
-    table.set_object(2, Some(Object::Hop(hop("10.0.0.2", 3))));
-    table.set_object(7, Some(Object::Group(vec![(1, 1), (2, 3)])));
+    set_object(&mut table, 1, Some(Object::Hop(hop("10.0.0.1", 3))));
+    set_object(&mut table, 2, Some(Object::Hop(hop("10.0.0.2", 3))));
+    set_object(&mut table, 7, Some(Object::Group(vec![(1, 1), (2, 3)])));
     assert_eq!(via(&mut table), ["192.0.2.0/24 10.0.0.1%1*1", "198.51.100.0/24 10.0.0.1%1*1 10.0.0.2%1*3"]);
-    table.set_object(1, Some(Object::Hop(hop("10.0.0.9", 3))));
+    set_object(&mut table, 1, Some(Object::Hop(hop("10.0.0.9", 3))));
     assert_eq!(via(&mut table), ["192.0.2.0/24 10.0.0.9%1*1", "198.51.100.0/24 10.0.0.9%1*1 10.0.0.2%1*3"]);
-    table.set_object(1, Some(Object::Blackhole));
+    set_object(&mut table, 1, Some(Object::Blackhole));
     assert_eq!(via(&mut table), ["192.0.2.0/24 Blackhole", "198.51.100.0/24 Blackhole"]);
     // A group in itself, which the kernel does not allow, ends.
-    table.set_object(7, Some(Object::Group(vec![(7, 1)])));
+    set_object(&mut table, 7, Some(Object::Group(vec![(7, 1)])));
     assert_eq!(via(&mut table), ["198.51.100.0/24 -"]);
 }
 
@@ -187,7 +197,7 @@ fn a_large_table_withdrawn_at_once_goes_in_bounded_pieces() {
 fn what_is_adopted_stays_until_the_kernel_was_read_and_then_if_it_is_there() {
     let (stays, goes) = (prefix("10.1.0.0/16"), prefix("10.2.0.0/16"));
     let mut table = MirrorTable::default();
-    table.set_devices([(3, Device::Interface(InterfaceIndex(1)))].into());
+    set_devices(&mut table, [(3, Device::Interface(InterfaceIndex(1)))].into());
     table.adopt([stays, goes]);
     assert!(via(&mut table).is_empty());
     assert_eq!(table.here().count(), 2);

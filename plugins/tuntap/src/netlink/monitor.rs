@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use raddle_plugin_api::InterfaceIndex;
 use raddle_plugin_api::namespace::{Namespace, NamespaceId};
-use raddle_plugin_api::wire::{InterfaceAddress, MacAddress};
+use raddle_plugin_api::wire::{InterfaceAddress, IpPrefix, MacAddress};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -20,7 +20,7 @@ use super::kernel::Kernel;
 use super::route::{Change, RouteReader};
 use super::snapshot::Snapshot;
 use super::socket::{NetlinkError, Socket};
-use crate::mirror::{Device, Devices, Object, SharedTable};
+use crate::mirror::{Device, Devices, MirrorTable, Object, SharedTable};
 
 /// Datagrams taken at a time, before what they say is passed on.
 const BATCH: usize = 256;
@@ -375,6 +375,7 @@ impl Follower {
         lock(&self.shared.status).events += events.len() as u64;
         let places = self.places();
         let mut routes: Vec<_> = self.mirrors.iter().map(|mirror| mirror.routes.lock()).collect();
+        let mut users = vec![Vec::new(); routes.len()];
         for event in events {
             match event {
                 Event::Listed { lost, down } => {
@@ -395,9 +396,15 @@ impl Follower {
                     if object.is_none() {
                         self.reread_at = Some(Instant::now() + QUIET);
                     }
-                    routes.iter_mut().for_each(|routes| routes.set_object(number, object.clone()));
+                    for (users, routes) in users.iter_mut().zip(&mut routes) {
+                        users.extend(routes.set_object(number, object.clone()));
+                    }
                 }
             }
+        }
+        drop(routes);
+        for (mirror, users) in self.mirrors.iter().zip(users) {
+            in_pieces(&mirror.routes, &users, MirrorTable::look_at);
         }
     }
 
@@ -434,7 +441,10 @@ impl Follower {
             return Ok(());
         }
         let objects: HashMap<u32, Object> = self.kernel.objects()?;
-        self.mirrors.iter().for_each(|mirror| mirror.routes.lock().replace_objects(&objects));
+        for MirrorSpec { routes, .. } in &self.mirrors {
+            let users = routes.lock().replace_objects(&objects);
+            in_pieces(routes, &users, MirrorTable::look_at);
+        }
         let (places, mirrors) = (self.places(), &self.mirrors);
         let only = places.keys().next().copied().filter(|_| places.len() == 1);
         for is_ip6 in [false, true] {
@@ -452,12 +462,9 @@ impl Follower {
                 }
             })?;
             take_in(mirrors, &places, &mut piece);
-            for mirror in mirrors {
-                let gone = mirror.routes.lock().end_reading(is_ip6);
-                for gone in gone.chunks(PIECE) {
-                    mirror.routes.lock().forget(gone);
-                    mirror.routes.give_way();
-                }
+            for MirrorSpec { routes, .. } in mirrors {
+                let gone = routes.lock().end_reading(is_ip6);
+                in_pieces(routes, &gone, MirrorTable::forget);
             }
         }
         lock(&self.shared.status).resyncs += 1;
@@ -490,10 +497,19 @@ impl Follower {
         let devices: Devices = self.roles.iter().filter_map(device).collect();
         if devices != self.devices {
             for mirror in &self.mirrors {
-                mirror.routes.lock().set_devices(devices.clone());
+                let users = mirror.routes.lock().set_devices(devices.clone());
+                in_pieces(&mirror.routes, &users, MirrorTable::look_at);
             }
             self.devices = devices;
         }
+    }
+}
+
+/// Works on many prefixes of a table, between which others have it.
+fn in_pieces(table: &SharedTable, prefixes: &[IpPrefix], work: impl Fn(&mut MirrorTable, &[IpPrefix])) {
+    for piece in prefixes.chunks(PIECE) {
+        work(&mut table.lock(), piece);
+        table.give_way();
     }
 }
 

@@ -93,9 +93,12 @@ impl State {
                 None => Arc::new(Mirror { config: asked.clone(), namespace, routes: Arc::default() }),
             };
             let fault = control.table(&asked.table).err().map(|failure| failure.to_string());
-            if fault.is_none() && is_time {
+            if fault.is_none()
+                && is_time
+                && let Some(mut routes) = mirror.try_routes()
+            {
                 // What was refused may find its place by now.
-                mirror.routes().retry();
+                routes.retry();
             }
             self.say(control, &format!("mirror into table {}", asked.table), fault);
             self.mirrors.push(mirror);
