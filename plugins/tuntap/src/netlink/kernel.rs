@@ -245,3 +245,31 @@ fn permanent(message: &NeighbourMessage) -> Option<PermanentNeighbor> {
 pub(super) fn is_of_permanent(message: &NeighbourMessage, is_gone: bool) -> bool {
     is_gone || message.header.state == NeighbourState::Permanent
 }
+
+#[cfg(test)]
+mod tests {
+    use netlink_packet_route::link::InfoKind;
+
+    use super::*;
+
+    #[test]
+    fn a_link_tells_of_its_vrf_table() {
+        let mut message = LinkMessage::default();
+        message.header.index = 7;
+        message.header.flags = LinkFlags::Up;
+        let vrf = InfoData::Vrf(vec![InfoVrf::TableId(100)]);
+        message.attributes = vec![
+            LinkAttribute::IfName("blue".into()),
+            LinkAttribute::Mtu(65_575),
+            LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Vrf), LinkInfo::Data(vrf)]),
+        ];
+        // As another program writes it, so that the kernel's numbers are those that are read.
+        let mut bytes = vec![0; netlink_packet_core::Emitable::buffer_len(&message)];
+        netlink_packet_core::Emitable::emit(&message, &mut bytes);
+        let received = Received { kind: 16, flags: 0, whole: &[], payload: &bytes };
+        let Some(RouteNetlinkMessage::NewLink(read)) = parse(received) else { panic!("a link") };
+        let link = link(&read);
+        assert_eq!((link.index, link.up, link.vrf_table), (7, true, Some(100)));
+        assert_eq!((link.name.as_str(), link.mtu, link.mac), ("blue", 65_575, None));
+    }
+}

@@ -1,20 +1,18 @@
 //! The thread that follows one network namespace: it hears events, lists what they are about, and does what it is told.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use raddle_plugin_api::InterfaceIndex;
 use raddle_plugin_api::namespace::{Namespace, NamespaceId};
-use raddle_plugin_api::wire::{InterfaceAddress, IpPrefix, MacAddress};
+use raddle_plugin_api::wire::IpPrefix;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
-use serde::Serialize;
 
+use super::command::{Command, LinkChange, MirrorSpec, Role, Status};
 use super::event::{Event, GROUPS, NEW_ROUTE, event};
 use super::kernel::Kernel;
 use super::route::{Change, RouteReader};
@@ -30,96 +28,6 @@ const PIECE: usize = 512;
 const PIECES_TOLD: usize = 8;
 /// How long after something went that may have taken routes with it the routes are read again.
 const QUIET: Duration = Duration::from_millis(200);
-
-/// What a device of the host, by its name, is over here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// The host's side of an interface.
-    Interface(InterfaceIndex),
-    /// The tun of a routing table.
-    Tun,
-}
-
-/// Which table of the kernel a mirror follows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Table {
-    /// By its number.
-    Number(u32),
-    /// That of a VRF device.
-    Vrf(String),
-}
-
-impl fmt::Display for Table {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Number(number) => number.fmt(f),
-            Self::Vrf(name) => write!(f, "vrf {name}"),
-        }
-    }
-}
-
-impl Table {
-    /// Its number; `None`: there is no such VRF.
-    pub fn number(&self, snapshot: &Snapshot) -> Option<u32> {
-        match self {
-            Self::Number(number) => Some(*number),
-            Self::Vrf(name) => snapshot.links.get(name)?.vrf_table,
-        }
-    }
-}
-
-/// A mirror, as its monitor knows it.
-#[derive(Clone)]
-pub struct MirrorSpec {
-    /// The kernel's table.
-    pub table: Table,
-    /// What it says.
-    pub routes: Arc<SharedTable>,
-}
-
-/// A change of a link of the host.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LinkChange {
-    /// Its name.
-    pub device: String,
-    /// Another MAC address.
-    pub mac: Option<MacAddress>,
-    /// Up, and without a link-local address of the kernel's own.
-    pub bring_up: bool,
-    /// Addresses that it is given.
-    pub add: Vec<InterfaceAddress>,
-    /// Addresses that it loses.
-    pub remove: Vec<InterfaceAddress>,
-}
-
-/// What a monitor is told.
-#[derive(Clone)]
-pub enum Command {
-    /// To change a link.
-    Change(LinkChange),
-    /// Which devices are ours.
-    Roles(BTreeMap<String, Role>),
-    /// Which tables to follow.
-    Mirrors(Vec<MirrorSpec>),
-    /// To read everything again.
-    Resync,
-    /// To end.
-    Stop,
-}
-
-/// How a monitor fares.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Status {
-    /// Events that were dealt with.
-    pub events: u64,
-    /// Times that the kernel lost events for want of room.
-    pub overruns: u64,
-    /// Times that all routes were read.
-    pub resyncs: u64,
-    /// What went wrong last.
-    pub fault: Option<String>,
-}
 
 #[derive(Default)]
 struct Shared {
