@@ -1,7 +1,7 @@
 //! A network namespace of our own.
 
 use std::fs::{self, File};
-use std::net::UdpSocket;
+use std::net::{TcpListener, UdpSocket};
 use std::os::fd::AsFd;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -133,6 +133,14 @@ impl Namespace {
     /// When the address is taken or not of this namespace.
     pub fn udp(&self, address: &str) -> Result<UdpSocket> {
         self.enter(|| UdpSocket::bind(address).with_context(|| format!("cannot bind {address}")))?
+    }
+
+    /// A TCP socket inside that listens on `address`.
+    ///
+    /// # Errors
+    /// As [`Self::udp`].
+    pub fn tcp(&self, address: &str) -> Result<TcpListener> {
+        self.enter(|| TcpListener::bind(address).with_context(|| format!("cannot bind {address}")))?
     }
 }
 

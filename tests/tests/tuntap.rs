@@ -193,6 +193,21 @@ fn a_tun_serves_all_interfaces_of_a_table() -> Result<()> {
         ensure!(fetched.status == 200 && fetched.len_bytes == 3 << 20, "{to}: {fetched:?}");
     }
     reached(&bob.namespace, bob.spec.gateway4)?;
+    // By command the other way, and back.
+    let has = |device: &str, address: &str| {
+        let there = host.interfaces()?.iter().any(|name| name == device);
+        anyhow::Ok(there && addresses(&host, device)?.iter().any(|other| other == address))
+    };
+    for (mode, by_tap) in [("tap", true), ("tun", false)] {
+        daemon.ctl(&format!("set tuntap interface east {mode}"))?;
+        wait_for("the address on the other device", WAIT, || {
+            let done = has("east", "10.0.1.1/24")? == by_tap && has("raddle0", "10.0.1.1/24")? != by_tap;
+            Ok(done.then_some(()))
+        })
+        .with_context(|| mode.to_owned())?;
+        let fetched = fetch(&alice.namespace, alice.spec.gateway4, "body", &directory.path().join("got"))?;
+        ensure!(fetched.status == 200 && fetched.len_bytes == 3 << 20, "{mode}: {fetched:?}");
+    }
     daemon.stop()?;
     assert_eq!(host.interfaces()?, Vec::<String>::new());
     Ok(())

@@ -233,3 +233,44 @@ fn sighup_changes_the_limits_of_the_punt_and_the_ways_to_the_host() -> Result<()
     ensure!(!daemon.log().contains("takes effect at the next start"), "{}", daemon.log());
     daemon.stop()
 }
+
+#[test]
+fn a_flood_of_one_kind_starves_neither_the_host_nor_forwarding() -> Result<()> {
+    if !requirement::met(NEEDS) {
+        return Ok(());
+    }
+    const FLOOD: usize = 20_000;
+    let topology = Topology::two_hosts()?;
+    let (alice, bob) = (topology.host("alice"), topology.host("bob"));
+    let host = Namespace::create("host")?;
+    let lines = format!("{TAPS}[punt.udp]\nrate = 10\nburst = 20\n");
+    let daemon = Daemon::start(&topology.router, &config(&topology, &host, &lines))?;
+    for (device, address) in [("east", "10.0.1.1/24"), ("west", "10.0.2.1/24")] {
+        same_addresses(&daemon, &host, device, address, true)?;
+    }
+    reached(&alice.namespace, alice.spec.gateway4)?;
+    let service = host.tcp("10.0.1.1:7000")?;
+    let receiver = host.udp("10.0.2.1:7000")?;
+    receiver.set_read_timeout(Some(WAIT))?;
+    let flow = UdpFlow::start(bob, alice, false, 200)?;
+    let flood = alice.namespace.udp("0.0.0.0:0")?;
+    for number in 0..FLOOD {
+        flood.send_to(b"flood", (alice.spec.gateway4, 7000))?;
+        if number % 64 == 0 {
+            // No more than what a busy machine takes: it is the punt that is to be flooded.
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    }
+    // Another reason, and the same one on another interface, are served; and so is who is only passing through.
+    alice.namespace.enter(|| std::net::TcpStream::connect((alice.spec.gateway4, 7000)))??;
+    service.accept()?;
+    bob.namespace.udp("0.0.0.0:0")?.send_to(b"hello", (bob.spec.gateway4, 7000))?;
+    assert_eq!(receiver.recv(&mut [0; 16])?, 5);
+    flow.wait_for_more(50)?;
+    flow.stop()?.demand_no_loss()?;
+    let shown = daemon.ctl_json("show punt")?;
+    let udp = shown.as_array().into_iter().flatten().find(|row| row["reason"] == "udp").context("udp")?;
+    let (taken, limited) = (udp["taken"].as_u64().unwrap_or(0), udp["limited"].as_u64().unwrap_or(0));
+    ensure!(taken > 0 && limited > taken, "{udp}");
+    daemon.stop()
+}
