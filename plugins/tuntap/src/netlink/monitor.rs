@@ -22,6 +22,8 @@ use crate::mirror::{Device, Devices, MirrorTable, Object, SharedTable};
 
 /// Datagrams taken at a time, before what they say is passed on.
 const BATCH: usize = 256;
+/// Batches after which it is looked what else there is to be done, however many events there are.
+const BATCHES: usize = 64;
 /// Routes that are taken into the mirrors at a time, for which others wait.
 const PIECE: usize = 512;
 /// Pieces of a list after which the main thread is told, which works on them while more are read.
@@ -243,9 +245,9 @@ impl Follower {
         Ok(())
     }
 
-    /// Takes the events that there are.
+    /// Takes the events that there are, or many of them.
     fn listen(&mut self, agenda: &mut Agenda) {
-        loop {
+        for _ in 0..BATCHES {
             let mut events = Vec::new();
             let reader = &mut self.reader;
             match self.events.events(BATCH, |received| events.extend(event(received, reader))) {
