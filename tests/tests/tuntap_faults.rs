@@ -17,10 +17,12 @@ fn what_is_wrong_is_said_and_disturbs_nothing() -> Result<()> {
     let topology = Topology::two_hosts()?;
     let (alice, bob) = (topology.host("alice"), topology.host("bob"));
     let host = Namespace::create("host")?;
-    // The name of one tap is taken, another interface is none, and a namespace is missing.
+    // The name of one tap is taken, another interface is none, and a namespace and a VRF are missing.
     host.ip("link add east type veth peer name spare")?;
-    let lines =
-        format!("{TAPS}[tuntap.interface.nowhere]\n[[tuntap.mirror]]\nnamespace = \"no-such-namespace\"\n");
+    let lines = format!(
+        "{TAPS}[tuntap.interface.nowhere]\n[[tuntap.mirror]]\nnamespace = \"no-such-namespace\"\n\
+         [[tuntap.mirror]]\nvrf = \"blue\"\npreference = 101\n"
+    );
     let daemon = Daemon::start(&topology.router, &config(&topology, &host, &lines))?;
     same_addresses(&daemon, &host, "west", "10.0.2.1/24", true)?;
     let shown = wait_for("the faults", WAIT, || {
@@ -29,6 +31,7 @@ fn what_is_wrong_is_said_and_disturbs_nothing() -> Result<()> {
             "the name east is taken on the host by a device that is no tap",
             "there is no interface of this name",
             "there is no network namespace \"no-such-namespace\"",
+            "there is no VRF device blue",
         ];
         Ok(all.iter().all(|part| shown.contains(part)).then_some(shown))
     });

@@ -46,3 +46,28 @@ impl SharedTable {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_has_the_table_at_a_time_and_who_waits_is_let_in() {
+        let shared = SharedTable::default();
+        std::thread::scope(|scope| {
+            let held = shared.lock();
+            assert!(shared.try_lock().is_none());
+            let waiter = scope.spawn(|| drop(shared.lock()));
+            while shared.waiting.load(Ordering::Relaxed) == 0 {
+                std::thread::yield_now();
+            }
+            drop(held);
+            // Whoever works in pieces lets the other one in.
+            while !waiter.is_finished() {
+                drop(shared.lock());
+                shared.give_way();
+            }
+        });
+        assert!(shared.try_lock().is_some());
+    }
+}
