@@ -13,10 +13,14 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::fs::{fstat, fstatfs};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// Where `ip netns` keeps its namespaces.
 const DIRECTORY: &str = "/run/netns";
+
+/// The file system of namespaces (`NSFS_MAGIC`).
+const NAMESPACES: u64 = 0x6e73_6673;
 
 /// Why a network namespace cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +58,28 @@ pub enum Namespace {
     Other(OwnedFd),
 }
 
+/// Which namespace it is, whatever its name: that of another one differs as long as somebody uses this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct NamespaceId {
+    device: u64,
+    inode: u64,
+}
+
+impl NamespaceId {
+    /// The namespace that has this name now; `None`: there is none, or it has none.
+    pub fn of_name(name: Option<&str>) -> Option<Self> {
+        Namespace::named(name).ok()?.id()
+    }
+
+    /// The namespace that an open file is; `None`: it is none.
+    pub fn of_file(file: impl AsFd) -> Option<Self> {
+        // Until `ip netns add` is done the name is that of a plain file.
+        let is_one = fstatfs(&file).is_ok_and(|system| system.f_type as u64 == NAMESPACES);
+        let stat = fstat(&file).ok().filter(|_| is_one)?;
+        Some(Self { device: stat.st_dev, inode: stat.st_ino })
+    }
+}
+
 impl Namespace {
     /// The namespace that `ip netns add` made under this name; `None` is that of this process.
     ///
@@ -69,6 +95,14 @@ impl Namespace {
             Ok(file) => Ok(Self::Other(file.into())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(missing()),
             Err(source) => Err(NamespaceError::Open { name: name.to_owned(), source }),
+        }
+    }
+
+    /// Which one it is; `None` for this process's own, which stays the same.
+    pub fn id(&self) -> Option<NamespaceId> {
+        match self {
+            Self::Own => None,
+            Self::Other(fd) => NamespaceId::of_file(fd),
         }
     }
 
@@ -121,6 +155,18 @@ mod tests {
             let error = Namespace::named(Some(name)).unwrap_err().to_string();
             assert!(error.starts_with(&format!("there is no network namespace {name:?}")), "{error}");
         }
+    }
+
+    #[test]
+    fn a_namespace_is_told_from_others_and_from_what_is_none() {
+        let here = NamespaceId::of_file(File::open("/proc/self/ns/net").unwrap());
+        assert!(
+            here.is_some() && here == NamespaceId::of_file(File::open("/proc/thread-self/ns/net").unwrap())
+        );
+        assert_ne!(here, NamespaceId::of_file(File::open("/proc/self/ns/user").unwrap()));
+        assert_eq!(NamespaceId::of_file(File::open("/proc/self/status").unwrap()), None);
+        assert_eq!(NamespaceId::of_name(Some("no-such-namespace")), None);
+        assert_eq!(Namespace::Own.id(), None);
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! Routing tables as plugins and the operator name them, and routes of plugins.
 
+mod packed;
+
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
-use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -122,7 +123,8 @@ pub struct RouteBatch {
     /// What routes do, each once.
     pub targets: Vec<RouteTarget>,
     /// Prefixes with the place of their target: added, or given another target. `None`: the source's route goes, if there is
-    /// one. At most [`MAX_BATCH`].
+    /// one. At most [`MAX_BATCH`]. In JSON a text, `10.0.0.0/8=0 192.0.2.0/24`, or a list of pairs.
+    #[serde(with = "packed")]
     pub routes: Vec<(IpPrefix, Option<u32>)>,
 }
 
@@ -164,7 +166,7 @@ pub async fn change_routes(task: TaskControl, mut batch: RouteBatch) -> Result<u
     for part in changes.chunks(ROUTES_PER_TURN) {
         if done > 0 {
             // Behind what else there is to be done.
-            task::sleep(Duration::from_nanos(1)).await;
+            task::yield_now().await;
         }
         batch.routes.clear();
         batch.routes.extend_from_slice(part);

@@ -242,7 +242,7 @@ impl Future for Sleep {
     }
 }
 
-/// Gives the other tasks a turn.
+/// Gives packets, calls and the other tasks a turn.
 pub async fn yield_now() {
     let mut yielded = false;
     std::future::poll_fn(move |context| {

@@ -131,7 +131,8 @@ fn a_timeout_ends_what_takes_too_long_and_nothing_else() {
 fn many_routes_are_changed_in_order_and_in_short_turns() {
     let mut host = Harness::builder().build();
     host.mock("route.change", |batch| {
-        Ok(json!({ "routes": batch["routes"].as_array().map_or(0, Vec::len) }))
+        let batch: RouteBatch = serde_json::from_value(batch)?;
+        Ok(json!({ "routes": batch.routes.len() }))
     });
     let done = Arc::new(Mutex::new(None));
     let noted = Arc::clone(&done);

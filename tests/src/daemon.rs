@@ -49,6 +49,29 @@ impl<'a> Daemon<'a> {
         Self::start_at(Some((namespace, namespace.interfaces()?)), config, &hide)
     }
 
+    /// As [`Daemon::start`], without a capability (`net_admin`) that root has.
+    ///
+    /// # Errors
+    /// As [`Daemon::start`].
+    pub fn start_without_capability(
+        namespace: &'a Namespace,
+        config: &DaemonConfig,
+        capability: &str,
+    ) -> Result<Self> {
+        let drop = ["setpriv", &format!("--bounding-set=-{capability}")];
+        Self::start_at(Some((namespace, namespace.interfaces()?)), config, &drop)
+    }
+
+    /// Has it read its configuration anew, as `change` has made it.
+    ///
+    /// # Errors
+    /// When the file cannot be written, or the daemon is gone.
+    pub fn reload(&self, change: impl FnOnce(String) -> String) -> Result<()> {
+        let text = fs::read_to_string(self.config_file())?;
+        fs::write(self.config_file(), change(text))?;
+        self.signal(Signal::HUP)
+    }
+
     /// As [`Daemon::start`] beside this process, which needs no root: for configurations without devices.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! A network namespace of our own.
 
 use std::fs::{self, File};
-use std::net::UdpSocket;
+use std::net::{TcpListener, UdpSocket};
 use std::os::fd::AsFd;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -28,14 +28,30 @@ impl Namespace {
     pub fn create(role: &str) -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(1);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{PREFIX}{}-{count}-{role}", std::process::id());
-        run(&mut words(&format!("ip netns add {name}")))?;
-        let namespace = Self { name };
-        namespace.ip("link set lo up")?;
-        for scope in ["all", "default"] {
-            namespace.set(&format!("ipv6/conf/{scope}/accept_dad"), "0")?;
-        }
+        let namespace = Self { name: format!("{PREFIX}{}-{count}-{role}", std::process::id()) };
+        namespace.make()?;
         Ok(namespace)
+    }
+
+    /// Makes another one under its name, after [`Self::remove`].
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub fn make(&self) -> Result<()> {
+        run(&mut words(&format!("ip netns add {}", self.name)))?;
+        self.ip("link set lo up")?;
+        for scope in ["all", "default"] {
+            self.set(&format!("ipv6/conf/{scope}/accept_dad"), "0")?;
+        }
+        Ok(())
+    }
+
+    /// Takes its name away, as an operator does who deletes it. It lives on as long as somebody is in it.
+    ///
+    /// # Errors
+    /// As [`run`].
+    pub fn remove(&self) -> Result<()> {
+        run(&mut words(&format!("ip netns delete {}", self.name))).map(drop)
     }
 
     /// Its name as iproute2 knows it.
@@ -117,6 +133,14 @@ impl Namespace {
     /// When the address is taken or not of this namespace.
     pub fn udp(&self, address: &str) -> Result<UdpSocket> {
         self.enter(|| UdpSocket::bind(address).with_context(|| format!("cannot bind {address}")))?
+    }
+
+    /// A TCP socket inside that listens on `address`.
+    ///
+    /// # Errors
+    /// As [`Self::udp`].
+    pub fn tcp(&self, address: &str) -> Result<TcpListener> {
+        self.enter(|| TcpListener::bind(address).with_context(|| format!("cannot bind {address}")))?
     }
 }
 

@@ -1,7 +1,7 @@
-//! `cargo xtask bench tuntap`: packets a second to the host and back, bulk TCP with a server there, and routes a second of a mirror.
-//! Needs root.
+//! `cargo xtask bench tuntap`: packets a second to the host and back, bulk TCP with a server there, routes a second of a mirror, and a
+//! million routes withdrawn at once under traffic. Needs root.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,13 +11,20 @@ use anyhow::{Context, Result, ensure};
 use raddle_tests::command::words;
 use raddle_tests::iperf::Direction;
 use raddle_tests::wait::wait_for;
-use raddle_tests::{Daemon, DaemonConfig, HostSpec, IperfServer, Namespace, Topology, iperf, ping, raddle};
+use raddle_tests::{
+    Daemon, DaemonConfig, HostSpec, IperfServer, Namespace, Topology, UdpFlow, iperf, ping, raddle,
+};
+use rustix::process::Signal;
+use serde::Serialize;
 use serde_json::json;
 
 use crate::bench_tcp::Plan;
 
 const WAIT: Duration = Duration::from_secs(60);
 const ROUTES: u32 = 100_000;
+const MANY: u32 = 1_000_000;
+/// Datagrams a second while many routes come and go.
+const PACED: u32 = 2000;
 /// Threads that answer on the host.
 const ECHOES: usize = 2;
 
@@ -75,16 +82,17 @@ pub(crate) fn measure(plan: &Plan<'_>) -> Result<()> {
         println!("round {round}: {rate:.2} Gbit/s of TCP from a neighbour's tap to a server on the host");
         gbit = gbit.max(rate);
     }
+    let million = million(plan)?;
     println!(
         "\nbest of {} rounds, {} workers:\nto the host   {:.0} packets/s\nand back      {:.0} packets/s\n\
-         taken over    {added:.0} routes/s\nwithdrawn     {withdrawn:.0} routes/s\nTCP           {gbit:.2} Gbit/s",
+         taken over    {added:.0} routes/s\nwithdrawn     {withdrawn:.0} routes/s\nTCP           {gbit:.2} Gbit/s\n{million}",
         plan.rounds, plan.workers, best.0, best.1
     );
     if let Some(file) = plan.json {
         let figures = json!({
             "to-host-packets-per-second": best.0, "back-packets-per-second": best.1,
             "routes-added-per-second": added, "routes-withdrawn-per-second": withdrawn,
-            "tcp-gbit-per-second": gbit,
+            "tcp-gbit-per-second": gbit, "million": million,
         });
         let text = serde_json::to_string_pretty(&figures)? + "\n";
         std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
@@ -160,33 +168,114 @@ fn counts(daemon: &Daemon<'_>) -> Result<(u64, u64)> {
 
 /// Routes a second that a mirror takes over when they are there at once, and that it withdraws.
 fn routes(daemon: &Daemon<'_>, host: &Namespace) -> Result<(f64, f64)> {
+    // They are put there while raddle stands still, or it would be `ip` that is measured.
+    daemon.signal(Signal::STOP)?;
+    put(host, ROUTES, "via 10.0.0.2")?;
+    daemon.signal(Signal::CONT)?;
+    let begin = Instant::now();
+    in_sync(daemon, ROUTES)?;
+    let added = f64::from(ROUTES) / begin.elapsed().as_secs_f64();
+    daemon.signal(Signal::STOP)?;
+    host.ip("route flush root 20.0.0.0/8")?;
+    daemon.signal(Signal::CONT)?;
+    let begin = Instant::now();
+    in_sync(daemon, 0)?;
+    Ok((added, f64::from(ROUTES) / begin.elapsed().as_secs_f64()))
+}
+
+/// Puts so many routes into the kernel's table.
+fn put(host: &Namespace, count: u32, way: &str) -> Result<()> {
     let mut text = String::new();
-    for number in 0..ROUTES {
+    for number in 0..count {
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "route add {}/32 via 10.0.0.2", Ipv4Addr::from(0x1400_0000 + number));
+        let _ = writeln!(text, "route add {}/32 {way}", Ipv4Addr::from(0x1400_0000 + number));
     }
     let directory = raddle_tests::scratch::directory()?;
     let file = directory.path().join("routes");
     std::fs::write(&file, text)?;
-    let in_sync = |count: u32| {
-        wait_for("the mirror to be in sync", WAIT, || {
-            let mirror = &daemon.ctl_json("show tuntap")?["mirrors"][0];
-            Ok((mirror["in-sync"] == count && mirror["kernel"] == count && mirror["pending"] == 0)
-                .then_some(()))
-        })
-    };
-    // They are put there while raddle stands still, or it would be `ip` that is measured.
-    daemon.signal(rustix::process::Signal::STOP)?;
     let mut command = words(&format!("ip -n {} -batch {}", host.name(), file.display()));
     ensure!(command.stdout(Stdio::null()).status()?.success(), "ip -batch failed");
-    daemon.signal(rustix::process::Signal::CONT)?;
+    Ok(())
+}
+
+fn in_sync(daemon: &Daemon<'_>, count: u32) -> Result<()> {
+    wait_for("the mirror to be in sync", WAIT, || {
+        let mirror = &daemon.ctl_json("show tuntap")?["mirrors"][0];
+        Ok((mirror["in-sync"] == count && mirror["kernel"] == count && mirror["pending"] == 0).then_some(()))
+    })
+}
+
+/// What a million routes cost that are withdrawn at once, while datagrams that have nothing to do with them are forwarded.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Million {
+    added_seconds: f64,
+    withdrawn_seconds: f64,
+    datagrams: u64,
+    lost: usize,
+    /// Memory of the daemon without them, with them, at most, and at the end.
+    megabytes: [u64; 4],
+}
+
+impl fmt::Display for Million {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { added_seconds, withdrawn_seconds, datagrams, lost, megabytes } = self;
+        let [without, with, most, end] = megabytes;
+        write!(
+            f,
+            "a million     taken over in {added_seconds:.1} s, withdrawn in {withdrawn_seconds:.1} s; {lost} of {datagrams} datagrams \
+             lost meanwhile; {without} MB without, {with} MB with them, {most} MB at most, {end} MB at the end"
+        )
+    }
+}
+
+fn million(plan: &Plan<'_>) -> Result<Million> {
+    let (topology, host) = (Topology::two_hosts()?, Namespace::create("host")?);
+    let config = DaemonConfig::routed(&topology)
+        .workers(plan.workers)
+        .plugins(&raddle().with_file_name("plugins"))
+        .with(&format!(
+            "[tuntap]\nnamespace = \"{}\"\n[tuntap.interface.east]\n[[tuntap.mirror]]\n",
+            host.name()
+        ));
+    let daemon = Daemon::start(&topology.router, &config)?;
+    let gateway = topology.host("alice").spec.ipv4;
+    wait_for("the host to be reached", WAIT, || {
+        let there = host.interfaces()?.iter().any(|name| name == "east");
+        Ok((there && ping(&host, gateway, 1)?.received > 0).then_some(()))
+    })?;
+    let without = megabytes(&daemon, "VmRSS")?;
+    // One object for all, so that the kernel drops them at once.
+    host.ip(&format!("nexthop add id 1 via {gateway} dev east"))?;
+    daemon.signal(Signal::STOP)?;
+    put(&host, MANY, "nhid 1")?;
+    daemon.signal(Signal::CONT)?;
+    let flow = UdpFlow::start(topology.host("alice"), topology.host("bob"), false, PACED)?;
     let begin = Instant::now();
-    in_sync(ROUTES)?;
-    let added = f64::from(ROUTES) / begin.elapsed().as_secs_f64();
-    daemon.signal(rustix::process::Signal::STOP)?;
-    host.ip("route flush root 20.0.0.0/8")?;
-    daemon.signal(rustix::process::Signal::CONT)?;
+    in_sync(&daemon, MANY)?;
+    let added = begin.elapsed();
+    let with = megabytes(&daemon, "VmRSS")?;
+    host.ip("nexthop del id 1")?;
     let begin = Instant::now();
-    in_sync(0)?;
-    Ok((added, f64::from(ROUTES) / begin.elapsed().as_secs_f64()))
+    in_sync(&daemon, 0)?;
+    let withdrawn = begin.elapsed();
+    let report = flow.stop()?;
+    let most = megabytes(&daemon, "VmHWM")?;
+    let end = megabytes(&daemon, "VmRSS")?;
+    daemon.stop()?;
+    Ok(Million {
+        added_seconds: added.as_secs_f64(),
+        withdrawn_seconds: withdrawn.as_secs_f64(),
+        datagrams: report.sent,
+        lost: report.lost.len(),
+        megabytes: [without, with, most, end],
+    })
+}
+
+/// Memory of the daemon's, by the kernel's word for it.
+fn megabytes(daemon: &Daemon<'_>, word: &str) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid()))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(word)?.strip_prefix(':'));
+    let kilobytes: u64 = line.and_then(|line| line.split_whitespace().next()).context("memory")?.parse()?;
+    Ok(kilobytes / 1024)
 }

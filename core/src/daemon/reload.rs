@@ -14,6 +14,9 @@ use crate::metrics::MetricsService;
 use crate::net::l2::{Bridges, BridgesConfig};
 use crate::net::neighbor::{NeighborOptions, Neighbors};
 
+/// Sections of the core's that are taken up by those whom they are for, at the event `config`.
+const TAKEN_UP: [&str; 1] = ["punt"];
+
 /// Reads the file again that `running` was read from, and brings the engine to it: tables, interfaces and routes that are
 /// gone go, new ones come, changed ones are made anew. What only a start can change is said. A file that is wrong changes
 /// nothing.
@@ -151,7 +154,9 @@ fn say_what_needs_a_start(engine: &Engine, old: &Config, new: &Config) {
         tracing::warn!("the change of section `{section}` takes effect at the next start");
     }
     let changed = new.others.iter().filter(|(name, value)| old.others.get(*name) != Some(value));
-    for section in changed.filter(|(name, _)| !engine.hears(name, "config")) {
-        tracing::warn!("the change of section `{}` takes effect at the next start", section.0);
+    let kept =
+        changed.filter(|(name, _)| !TAKEN_UP.contains(&name.as_str()) && !engine.hears(name, "config"));
+    for (section, _) in kept {
+        tracing::warn!("the change of section `{section}` takes effect at the next start");
     }
 }

@@ -67,9 +67,10 @@ impl Engine {
     }
 
     fn run_tasks(&self) {
-        let now = Clock.now_ns();
-        for _ in 0..BATCH {
-            let Some(mut hand) = self.executor.borrow_mut().take_ready(now) else { break };
+        // A task that wakes itself has its next turn behind what else there is to be done.
+        let ready = self.executor.borrow_mut().ready(Clock.now_ns());
+        for _ in 0..ready.min(BATCH) {
+            let Some(mut hand) = self.executor.borrow_mut().take_ready() else { break };
             match self.enter(hand.owner(), "task", || hand.poll()) {
                 Polled::Pending => self.executor.borrow_mut().put_back(hand),
                 Polled::Finished => self.end_task(hand),

@@ -81,6 +81,37 @@ fn sleeping_threads_wake_for_their_descriptors() {
 }
 
 #[test]
+fn a_task_that_yields_has_one_turn_between_two_passes_and_starves_nobody() {
+    let engine = engine(0);
+    let mut watched = watch(&engine, 0);
+    let turns = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&turns);
+    engine
+        .with_core(|control| {
+            control.spawn("test-yielder", |_| async move {
+                loop {
+                    counted.fetch_add(1, Ordering::Relaxed);
+                    raddle_plugin_api::task::yield_now().await;
+                }
+            });
+            Ok(())
+        })
+        .unwrap();
+    for round in 1..=20_u64 {
+        watched.ours.write_all(b"x").unwrap();
+        let came = || watched.bytes.load(Ordering::Relaxed) == round;
+        assert!(engine.run_until(PATIENCE, came), "round {round}");
+    }
+    let mut passes = 0;
+    let before = turns.load(Ordering::Relaxed);
+    engine.run_until(PATIENCE, || {
+        passes += 1;
+        passes == 100
+    });
+    assert_eq!(turns.load(Ordering::Relaxed) - before, 99);
+}
+
+#[test]
 fn function_of_a_descriptor_that_panics_is_called_once() {
     let engine = engine(1);
     let (mut ours, theirs) = UnixStream::pair().unwrap();

@@ -254,7 +254,7 @@ async fn carry_out(remote: Remote, job: Job) -> Result<Loaded, Failure> {
         remote.run(move |control| lock(&shared).turn(control));
         while lock(&job).turns == turns {
             // Behind what else there is to be done.
-            task::sleep(Duration::from_nanos(1)).await;
+            task::yield_now().await;
         }
         if let Some(outcome) = lock(&job).outcome.take() {
             return outcome;

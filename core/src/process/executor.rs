@@ -164,14 +164,19 @@ impl Executor {
         }
     }
 
-    /// The next task to poll, taken out; [`Self::put_back`] or [`Self::let_go`] follows.
-    pub fn take_ready(&mut self, now_ns: u64) -> Option<InHand> {
+    /// Has the tasks polled whose time has come; returns how many are to be polled. What they wake, itself or others, is for later.
+    pub fn ready(&mut self, now_ns: u64) -> usize {
         while let Some(task) = self.timers.expire(now_ns) {
             if let Some(task) = self.tasks.get_mut(&task) {
                 task.timer = None;
             }
             self.wakes.ready.push(task);
         }
+        self.wakes.ready.len()
+    }
+
+    /// The next task to poll, taken out; [`Self::put_back`] or [`Self::let_go`] follows.
+    pub fn take_ready(&mut self) -> Option<InHand> {
         loop {
             let id = self.wakes.ready.pop()?;
             if let Some(mut task) = self.tasks.remove(&id) {

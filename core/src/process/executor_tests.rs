@@ -54,7 +54,8 @@ impl Bench {
 
     /// Polls all that is ready now.
     fn settle(&mut self) {
-        while let Some(mut hand) = self.executor.take_ready(self.now_ns) {
+        self.executor.ready(self.now_ns);
+        while let Some(mut hand) = self.executor.take_ready() {
             self.polls.push((hand.id, self.now_ns));
             // SAFETY: the task is alive while it is in hand.
             let script = unsafe { &*self.scripts[&hand.id] };

@@ -87,6 +87,9 @@ fn interface_changed(control: &mut Control<'_>, _: InterfaceEvent) -> Result<(),
 fn config_changed(control: &mut Control<'_>, _: serde_json::Value) -> Result<(), Failure> {
     let config: TuntapConfig = control.config(NAME)?;
     config.check()?;
-    control.resource::<Service>()?.set_config(config);
-    control.signal(sync::WORK, &()).map(drop)
+    if control.resource::<Service>()?.take_up(&config) {
+        control.report_section(NAME, &config)?;
+        control.signal(sync::WORK, &())?;
+    }
+    Ok(())
 }

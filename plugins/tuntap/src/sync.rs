@@ -10,21 +10,20 @@ use std::time::Duration;
 use raddle_plugin_api::address::ADDRESSES_CHANGED;
 use raddle_plugin_api::event::Events;
 use raddle_plugin_api::prelude::*;
-use raddle_plugin_api::route::{ROUTES_PER_TURN, RouteBatch, RouteTarget};
+use raddle_plugin_api::route::{MAX_BATCH, ROUTES_PER_TURN, RouteBatch, RouteTarget};
 use raddle_plugin_api::task::{self, TaskControl};
-use raddle_plugin_api::wire::IpPrefix;
 
-use crate::mirror::MirrorTable;
+use crate::mirror::{Changed, MirrorTable};
 use crate::service::{Mirror, Service};
 
 /// Name of the events that have the task work.
 pub const WORK: &str = "tuntap-work";
 /// How often it looks without being told to.
 const TICK: Duration = Duration::from_secs(1);
-/// Changes that are taken from a mirror at a time.
-const AT_A_TIME: usize = 8192;
-
-type Changes = [(IpPrefix, Option<RouteTarget>)];
+/// Changes that are taken from a mirror at a time, in turns.
+const AT_A_TIME: usize = 8 * ROUTES_PER_TURN;
+/// How soon a mirror is looked at again that its monitor is at work on.
+const SOON: Duration = Duration::from_millis(1);
 
 /// Starts it.
 pub fn start(control: &Control<'_>) {
@@ -76,24 +75,32 @@ async fn something(work: &mut Events, addresses: &mut Events) {
 
 /// Takes over what a mirror has to change, in turns between which the main thread does all else.
 async fn follow(task: TaskControl, mirror: &Arc<Mirror>) {
+    let mut made = 0;
     loop {
-        let changes = mirror.routes().take_changes(AT_A_TIME);
+        let taken = mirror.try_routes().map(|mut routes| {
+            routes.settled(std::mem::take(&mut made));
+            routes.take_changes(AT_A_TIME)
+        });
+        let Some(changes) = taken else {
+            task::sleep(SOON).await;
+            continue;
+        };
         if changes.is_empty() {
             return;
         }
         for turn in changes.chunks(ROUTES_PER_TURN) {
             task.with(|control| change(control, mirror, turn));
-            mirror.routes().settled(turn.len());
             // Behind what else there is to be done.
-            task::sleep(Duration::from_nanos(1)).await;
+            task::yield_now().await;
         }
+        made = changes.len();
     }
 }
 
 /// Takes all routes of a mirror away that is at its end: at once, since nobody is left to do it later.
 pub fn withdraw(control: &Control<'_>, mirror: &Mirror, routes: &mut MirrorTable) {
     loop {
-        let changes = routes.take_changes(AT_A_TIME);
+        let changes = routes.take_changes(MAX_BATCH);
         if changes.is_empty() {
             return;
         }
@@ -104,7 +111,7 @@ pub fn withdraw(control: &Control<'_>, mirror: &Mirror, routes: &mut MirrorTable
 }
 
 /// Makes changes; those that are refused are noted, and their prefixes have no route of ours.
-fn change(control: &Control<'_>, mirror: &Mirror, changes: &Changes) {
+fn change(control: &Control<'_>, mirror: &Mirror, changes: &[Changed]) {
     if control.change_routes(&batch(mirror, changes)).is_ok() {
         return;
     }
@@ -118,14 +125,14 @@ fn change(control: &Control<'_>, mirror: &Mirror, changes: &Changes) {
 }
 
 /// The changes as the host takes them, each target once.
-fn batch(mirror: &Mirror, changes: &Changes) -> RouteBatch {
-    let (mut targets, mut places) = (Vec::new(), HashMap::<&RouteTarget, u32>::new());
+fn batch(mirror: &Mirror, changes: &[Changed]) -> RouteBatch {
+    let (mut targets, mut places) = (Vec::new(), HashMap::<*const RouteTarget, u32>::new());
     let routes = changes
         .iter()
         .map(|(prefix, target)| {
             let place = target.as_ref().map(|target| {
-                *places.entry(target).or_insert_with(|| {
-                    targets.push(target.clone());
+                *places.entry(Arc::as_ptr(target)).or_insert_with(|| {
+                    targets.push(RouteTarget::clone(target));
                     targets.len() as u32 - 1
                 })
             });

@@ -6,4 +6,4 @@ mod message;
 
 pub use links::{HostError, HostLinks, Link};
 pub use mac::stable_mac;
-pub use raddle_plugin_api::namespace::{Namespace, NamespaceError};
+pub use raddle_plugin_api::namespace::{Namespace, NamespaceError, NamespaceId};

@@ -12,7 +12,7 @@ use super::rx_queue::TapRx;
 use super::sys::{Layer, Step, TUN_PATH, TapQueue};
 use super::tx_queue::TapTx;
 use crate::driver::counts::QueueCounts;
-use crate::driver::host::{HostError, HostLinks, Link, Namespace, NamespaceError, stable_mac};
+use crate::driver::host::{HostError, HostLinks, Link, Namespace, NamespaceError, NamespaceId, stable_mac};
 
 /// Why a tap cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -117,6 +117,8 @@ impl Driver for Tun {
 struct Attached {
     queues: Vec<Arc<TapQueue>>,
     rx: Vec<Option<TapRx>>,
+    /// The namespace that it was made in; `None`: raddle's own.
+    made_in: Option<NamespaceId>,
     /// The links of the namespace that the tap is in.
     links: HostLinks,
     link: Link,
@@ -208,13 +210,34 @@ impl TapDevice {
             .map(|queue| TapRx::new(Arc::clone(queue), Arc::clone(&self.counts)).map(Some))
             .collect::<Result<_, _>>()
             .map_err(|error| refused_to("watch", error))?;
-        self.attached = Some(Attached { queues, rx, links, link });
+        self.attached = Some(Attached { queues, rx, made_in: namespace.id(), links, link });
         self.generation += 1;
         Ok(())
     }
 
+    /// Whether the name of the namespace that the tap was made in is another one's by now, and the tap is still in the old one: there
+    /// nobody finds it any more. While nothing has the name, it stays where it is.
+    fn is_left_behind(&self) -> bool {
+        let Some((attached, made_in)) =
+            self.attached.as_ref().and_then(|attached| Some((attached, attached.made_in?)))
+        else {
+            return false;
+        };
+        let named = NamespaceId::of_name(self.options.namespace.as_deref());
+        // There is at least one queue. A tap that was moved elsewhere has nothing to do with the name.
+        let is_there = || attached.queues[0].namespace().ok().and_then(NamespaceId::of_file) == Some(made_in);
+        named.is_some_and(|named| named != made_in) && is_there()
+    }
+
     /// Looks whether the tap is still there, and makes it again if not.
     fn follow(&mut self) -> Result<(), TapError> {
+        if self.is_left_behind() {
+            if let Some(attached) = self.attached.take() {
+                // It goes with its last queue, which workers may still hold; those of the next one are others.
+                let _ = attached.queues[0].set_persistent(false);
+            }
+            return self.attach();
+        }
         let Some(attached) = &mut self.attached else { return self.attach() };
         // There is at least one queue.
         let Ok(name) = attached.queues[0].name() else {

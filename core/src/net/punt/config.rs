@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use raddle_plugin_api::config;
+use raddle_plugin_api::prelude::*;
 use raddle_plugin_api::punt::PuntLimitConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use super::PuntReasons;
 
 /// `[punt.REASON]`: how many packets the host gets, by reason.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -13,6 +15,17 @@ use serde::{Deserialize, Serialize};
 pub struct PuntConfig(pub BTreeMap<String, PuntLimitConfig>);
 
 config! { "punt", PuntConfig }
+on_event! { "config", config_changed }
+
+/// SIGHUP has read the configuration anew.
+fn config_changed(control: &mut Control<'_>, _: serde::de::IgnoredAny) -> Result<(), Failure> {
+    let reasons = control.resource::<PuntReasons>()?;
+    reasons.take_up(control.config("punt")?);
+    for failure in reasons.unknown() {
+        log_warn!(control, "[punt]: {failure}");
+    }
+    control.report_section("punt", &reasons.config())
+}
 
 #[cfg(test)]
 mod tests {

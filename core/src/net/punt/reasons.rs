@@ -160,6 +160,21 @@ impl PuntReasons {
         Ok(())
     }
 
+    /// The operator's file says `config` now: reasons of which it says something else than before get that limit, or the usual one where
+    /// it says nothing any more. Others keep theirs, also those that a command has set.
+    pub fn take_up(&self, config: PuntConfig) {
+        let mut all = self.all();
+        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        for (at, reason) in all.iter_mut().enumerate() {
+            let new = config.0.get(&reason.name);
+            if wanted.get(&reason.name) != new {
+                reason.limit = new.copied().map_or(reason.usual, PuntLimit::from);
+                self.share_out(at, reason.limit);
+            }
+        }
+        *wanted = config.0;
+    }
+
     /// The limits that differ from the usual ones, as the section of the configuration has them.
     pub fn config(&self) -> PuntConfig {
         let all = self.all();

@@ -4,7 +4,6 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use raddle_plugin_api::prelude::*;
 use raddle_plugin_api::route::TableKey;
@@ -119,7 +118,7 @@ impl Routes {
                     return;
                 }
                 // Behind what else there is to be done.
-                task::sleep(Duration::from_nanos(1)).await;
+                task::yield_now().await;
             }
         });
     }

@@ -259,3 +259,28 @@ fn limits_of_reasons_that_nobody_has_are_told_and_wait_for_them() {
         assert_eq!(reasons.config().0.len(), 1);
     });
 }
+
+#[test]
+fn a_file_read_again_changes_the_limits_that_it_changes() {
+    let limit = |rate| raddle_plugin_api::punt::PuntLimitConfig {
+        rate: raddle_plugin_api::config::InRange::new(rate).unwrap(),
+        burst: raddle_plugin_api::config::InRange::new(1).unwrap(),
+    };
+    let file = |limits: &[(&str, u64)]| {
+        crate::net::punt::PuntConfig(
+            limits.iter().map(|(name, rate)| ((*name).to_owned(), limit(*rate))).collect(),
+        )
+    };
+    let mut host = router();
+    host.control(|control| {
+        let reasons = PuntReasons::new(control, file(&[("udp", 5), ("tcp", 6)])).unwrap();
+        let rate = |name: &str| reasons.reports().into_iter().find(|one| one.reason == name).unwrap().rate;
+        reasons.set("arp", PuntLimit { rate: 9, burst: 9 }).unwrap();
+        reasons.set("tcp", PuntLimit { rate: 9, burst: 9 }).unwrap();
+        reasons.take_up(file(&[("icmp", 7), ("tcp", 6)]));
+        assert_eq!((rate("udp"), rate("icmp")), (100_000, 7), "as usual again, and as the file says");
+        assert_eq!((rate("arp"), rate("tcp")), (9, 9), "of these the file says what it said");
+        reasons.take_up(file(&[]));
+        assert_eq!((rate("icmp"), rate("tcp"), rate("arp")), (10_000, 500_000, 9));
+    });
+}

@@ -1,7 +1,8 @@
 //! A route of the kernel, and what it comes to over here.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use raddle_plugin_api::InterfaceIndex;
 use raddle_plugin_api::route::{RouteHop, RouteTarget};
@@ -21,7 +22,7 @@ pub struct Hop {
 }
 
 /// What a route of the kernel does.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum KernelTarget {
     /// Sends to one of these.
     Hops(Vec<Hop>),
@@ -42,8 +43,47 @@ pub struct KernelRoute {
     pub metric: u32,
     /// Who put it there (`RTPROT_…`).
     pub protocol: u8,
-    /// What it does.
-    pub target: KernelTarget,
+    /// What it does, mostly the same as many others.
+    pub target: Arc<KernelTarget>,
+}
+
+/// What routes do, kept once for all that do the same.
+#[derive(Default)]
+pub struct KernelTargets {
+    last: Option<Arc<KernelTarget>>,
+    all: HashSet<Arc<KernelTarget>>,
+}
+
+/// Targets that are kept once; where there are more, routes have their own.
+const MOST_SHARED: usize = 16_384;
+
+impl KernelTargets {
+    /// A route by these hops.
+    pub fn via(&mut self, hops: &[Hop]) -> Arc<KernelTarget> {
+        match &self.last {
+            Some(last) if matches!(&**last, KernelTarget::Hops(known) if known == hops) => Arc::clone(last),
+            _ => self.share(KernelTarget::Hops(hops.to_vec())),
+        }
+    }
+
+    /// A route that does this.
+    pub fn share(&mut self, target: KernelTarget) -> Arc<KernelTarget> {
+        let shared = match self.all.get(&target) {
+            Some(known) => Arc::clone(known),
+            None => {
+                let new = Arc::new(target);
+                if self.all.len() >= MOST_SHARED {
+                    self.all.retain(|target| Arc::strong_count(target) > 1);
+                }
+                if self.all.len() < MOST_SHARED {
+                    self.all.insert(Arc::clone(&new));
+                }
+                new
+            }
+        };
+        self.last = Some(Arc::clone(&shared));
+        shared
+    }
 }
 
 /// A next-hop object of the kernel.
@@ -75,7 +115,7 @@ pub type Devices = HashMap<u32, Device>;
 impl KernelRoute {
     /// What the route does over here; `None`: nothing, since it leads by devices that are none of ours.
     pub fn target(&self, devices: &Devices, objects: &Objects) -> Option<RouteTarget> {
-        match &self.target {
+        match &*self.target {
             KernelTarget::Blackhole => Some(RouteTarget::Blackhole),
             KernelTarget::Unreachable => Some(RouteTarget::Unreachable),
             KernelTarget::Prohibit => Some(RouteTarget::Prohibit),
@@ -94,7 +134,7 @@ impl KernelRoute {
 
     /// The object that the route needs.
     pub fn object(&self) -> Option<u32> {
-        match self.target {
+        match *self.target {
             KernelTarget::Object(number) => Some(number),
             _ => None,
         }

@@ -1,12 +1,14 @@
 //! Laws of the mirror: whatever the kernel told, and in however many turns it was taken over, both sides come out the same.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 use raddle_plugin_api::InterfaceIndex;
 use raddle_plugin_api::route::RouteTarget;
 use raddle_plugin_api::wire::IpPrefix;
 
+use super::table_tests::{reread, set_devices, take as take_from};
 use super::{Device, Hop, KernelRoute, KernelTarget, MirrorTable};
 use crate::netlink::Edit;
 
@@ -47,19 +49,17 @@ fn route(metric: u8, target: u8) -> KernelRoute {
             weight: 1,
         }]),
     };
-    KernelRoute { metric: metric.into(), protocol: 12, target }
+    KernelRoute { metric: metric.into(), protocol: 12, target: Arc::new(target) }
 }
 
 proptest! {
     #[test]
     fn in_the_end_both_sides_are_the_same(steps in proptest::collection::vec(step(), 0..60)) {
         let mut table = MirrorTable::default();
-        table.replace(HashMap::new());
+        reread(&mut table, HashMap::new());
         let mut here: HashMap<IpPrefix, RouteTarget> = HashMap::new();
         let mut take = |table: &mut MirrorTable, most: usize| {
-            let changes = table.take_changes(most);
-            table.settled(changes.len());
-            for (prefix, target) in changes {
+            for (prefix, target) in take_from(table, most) {
                 match target {
                     Some(target) => drop(here.insert(prefix, target)),
                     None => prop_assert!(here.remove(&prefix).is_some(), "what is not here is not taken away"),
@@ -74,14 +74,14 @@ proptest! {
                 Step::Refuse => table.retry(),
                 Step::Devices(count) => {
                     let device = |number: u8| (u32::from(number) + 2, Device::Interface(InterfaceIndex(number.into())));
-                    table.set_devices((0..count).map(device).collect());
+                    set_devices(&mut table, (0..count).map(device).collect());
                 }
                 Step::Reread(routes) => {
                     let mut read: HashMap<IpPrefix, Vec<KernelRoute>> = HashMap::new();
                     for (at, metric, target) in routes {
                         read.entry(prefix(at)).or_default().push(route(metric, target));
                     }
-                    table.replace(read);
+                    reread(&mut table, read);
                 }
             }
         }

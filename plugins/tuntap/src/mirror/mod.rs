@@ -3,7 +3,12 @@
 mod kernel_route;
 #[cfg(test)]
 mod laws;
+mod prefix_routes;
+mod shared;
 mod table;
+#[cfg(test)]
+mod table_tests;
 
-pub use kernel_route::{Device, Devices, Hop, KernelRoute, KernelTarget, Object, Objects};
-pub use table::{MirrorTable, Standing};
+pub use kernel_route::{Device, Devices, Hop, KernelRoute, KernelTarget, KernelTargets, Object, Objects};
+pub use shared::SharedTable;
+pub use table::{Changed, MirrorTable, Standing};

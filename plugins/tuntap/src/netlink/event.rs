@@ -4,12 +4,17 @@ use netlink_packet_route::RouteNetlinkMessage;
 
 use super::kernel::{is_of_permanent, parse};
 use super::next_hop_object;
-use super::route::{Change, Edit, parse_route};
+use super::route::{Change, Edit, RouteReader};
 use super::socket::Received;
 use crate::mirror::Object;
 
 /// Groups of events (`RTMGRP_…`; the last is `RTNLGRP_NEXTHOP`): links, neighbours, addresses and routes of both families, next hops.
 pub const GROUPS: u32 = 1 | 1 << 2 | 1 << 4 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 31;
+
+/// `RTM_NEWROUTE`, `RTM_DELROUTE`.
+pub const NEW_ROUTE: u16 = 24;
+/// See [`NEW_ROUTE`].
+pub const DEL_ROUTE: u16 = 25;
 
 /// An event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,38 +28,36 @@ pub enum Event {
     Listed {
         /// Something went.
         lost: bool,
+        /// The kernel's number of the link that is down, if it is about one.
+        down: Option<u32>,
     },
 }
 
+/// Something is to be listed, and nothing went.
+const SEEN: Event = Event::Listed { lost: false, down: None };
+
 /// The event of a message; `None`: nothing that anybody here waits for.
-pub fn event(received: Received<'_>) -> Option<Event> {
+pub fn event(received: Received<'_>, reader: &mut RouteReader) -> Option<Event> {
     match received.kind {
+        NEW_ROUTE => Some(Event::Route(reader.read(received.payload)?, Edit::of(true, received.flags))),
+        DEL_ROUTE => Some(Event::Route(reader.read(received.payload)?, Edit::Remove)),
         next_hop_object::NEW => next_hop_object::parse(received.payload)
             .map(|(number, object)| Event::Object(number, Some(object))),
         next_hop_object::DEL => {
             next_hop_object::parse(received.payload).map(|(number, _)| Event::Object(number, None))
         }
         _ => match parse(received)? {
-            RouteNetlinkMessage::NewRoute(message) => {
-                Some(Event::Route(parse_route(&message)?, Edit::of(true, received.flags)))
-            }
-            RouteNetlinkMessage::DelRoute(message) => {
-                Some(Event::Route(parse_route(&message)?, Edit::Remove))
-            }
             RouteNetlinkMessage::NewLink(message) => {
                 let up = netlink_packet_route::link::LinkFlags::Up;
-                Some(Event::Listed { lost: !message.header.flags.contains(up) })
+                let is_down = !message.header.flags.contains(up);
+                Some(Event::Listed { lost: is_down, down: is_down.then_some(message.header.index) })
             }
             RouteNetlinkMessage::DelLink(_) | RouteNetlinkMessage::DelAddress(_) => {
-                Some(Event::Listed { lost: true })
+                Some(Event::Listed { lost: true, down: None })
             }
-            RouteNetlinkMessage::NewAddress(_) => Some(Event::Listed { lost: false }),
-            RouteNetlinkMessage::NewNeighbour(message) => {
-                is_of_permanent(&message, false).then_some(Event::Listed { lost: false })
-            }
-            RouteNetlinkMessage::DelNeighbour(message) => {
-                is_of_permanent(&message, true).then_some(Event::Listed { lost: false })
-            }
+            RouteNetlinkMessage::NewAddress(_) => Some(SEEN),
+            RouteNetlinkMessage::NewNeighbour(message) => is_of_permanent(&message, false).then_some(SEEN),
+            RouteNetlinkMessage::DelNeighbour(message) => is_of_permanent(&message, true).then_some(SEEN),
             _ => None,
         },
     }

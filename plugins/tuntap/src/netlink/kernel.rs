@@ -1,6 +1,6 @@
 //! What is asked of the kernel: lists, and changes of links and addresses.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE, NetlinkDeserializable, NetlinkHeader};
@@ -15,14 +15,13 @@ use netlink_packet_route::neighbour::{
 use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use raddle_plugin_api::namespace::Namespace;
-use raddle_plugin_api::wire::{InterfaceAddress, IpPrefix, MacAddress};
+use raddle_plugin_api::wire::{InterfaceAddress, MacAddress};
 use rustix::io::Errno;
 
 use super::next_hop_object;
-use super::route::parse_route;
 use super::snapshot::{LinkState, PermanentNeighbor, Snapshot};
 use super::socket::{NetlinkError, Received, Socket};
-use crate::mirror::{KernelRoute, Objects};
+use crate::mirror::Objects;
 
 /// Requests to one namespace.
 pub struct Kernel {
@@ -89,36 +88,23 @@ impl Kernel {
         }
     }
 
-    /// The routes of these tables, by table.
+    /// Reads the routes of one family: of `only`, if the kernel can choose, or of all tables. `begin` is called before each reading, of
+    /// which there may be several; `take` gets what was read.
     ///
     /// # Errors
     /// The kernel refuses, or they never rest.
     pub fn routes(
         &mut self,
-        tables: &BTreeSet<u32>,
-    ) -> Result<HashMap<u32, HashMap<IpPrefix, Vec<KernelRoute>>>, NetlinkError> {
-        let mut all: HashMap<u32, HashMap<IpPrefix, Vec<KernelRoute>>> =
-            tables.iter().map(|table| (*table, HashMap::new())).collect();
-        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-            let mut request = RouteMessage::default();
-            request.header = RouteHeader { address_family: family, ..RouteHeader::default() };
-            if let (1, Some(table)) = (tables.len(), tables.first()) {
-                // A kernel that looks at it need not send the others.
-                request.attributes.push(RouteAttribute::Table(*table));
-            }
-            let request = RouteNetlinkMessage::GetRoute(request);
-            let listed = self.socket.list("list the routes", &request, Vec::new, |list, received| {
-                if let Some(RouteNetlinkMessage::NewRoute(message)) = parse(received) {
-                    list.extend(parse_route(&message));
-                }
-            })?;
-            for change in listed {
-                if let Some(table) = all.get_mut(&change.table) {
-                    table.entry(change.prefix).or_default().push(change.route);
-                }
-            }
-        }
-        Ok(all)
+        is_ip6: bool,
+        only: Option<u32>,
+        begin: impl Fn(),
+        take: impl FnMut(&mut (), Received<'_>),
+    ) -> Result<(), NetlinkError> {
+        let address_family = if is_ip6 { AddressFamily::Inet6 } else { AddressFamily::Inet };
+        let mut request = RouteMessage::default();
+        request.header = RouteHeader { address_family, ..RouteHeader::default() };
+        request.attributes.extend(only.map(RouteAttribute::Table));
+        self.socket.list("list the routes", &RouteNetlinkMessage::GetRoute(request), begin, take)
     }
 
     /// Gives a link an address, which is not tried for duplicates: raddle does so. One that it has stays.
@@ -258,4 +244,32 @@ fn permanent(message: &NeighbourMessage) -> Option<PermanentNeighbor> {
 /// Whether a message about a neighbour is of one that the operator has fixed, or of one that is gone.
 pub(super) fn is_of_permanent(message: &NeighbourMessage, is_gone: bool) -> bool {
     is_gone || message.header.state == NeighbourState::Permanent
+}
+
+#[cfg(test)]
+mod tests {
+    use netlink_packet_route::link::InfoKind;
+
+    use super::*;
+
+    #[test]
+    fn a_link_tells_of_its_vrf_table() {
+        let mut message = LinkMessage::default();
+        message.header.index = 7;
+        message.header.flags = LinkFlags::Up;
+        let vrf = InfoData::Vrf(vec![InfoVrf::TableId(100)]);
+        message.attributes = vec![
+            LinkAttribute::IfName("blue".into()),
+            LinkAttribute::Mtu(65_575),
+            LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Vrf), LinkInfo::Data(vrf)]),
+        ];
+        // As another program writes it, so that the kernel's numbers are those that are read.
+        let mut bytes = vec![0; netlink_packet_core::Emitable::buffer_len(&message)];
+        netlink_packet_core::Emitable::emit(&message, &mut bytes);
+        let received = Received { kind: 16, flags: 0, whole: &[], payload: &bytes };
+        let Some(RouteNetlinkMessage::NewLink(read)) = parse(received) else { panic!("a link") };
+        let link = link(&read);
+        assert_eq!((link.index, link.up, link.vrf_table), (7, true, Some(100)));
+        assert_eq!((link.name.as_str(), link.mtu, link.mac), ("blue", 65_575, None));
+    }
 }

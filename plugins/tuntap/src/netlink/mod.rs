@@ -3,6 +3,7 @@
 //! The `rtnetlink` crate is a client for an async runtime of its own; its parts that know the messages are used here, on a plain
 //! socket: a lost event (`ENOBUFS`) must not go unseen, and a plugin has no runtime.
 
+mod command;
 mod event;
 mod kernel;
 mod monitor;
@@ -11,8 +12,9 @@ mod route;
 mod snapshot;
 mod socket;
 
+pub use command::{Command, LinkChange, MirrorSpec, Role, Status, Table};
 pub use kernel::Kernel;
-pub use monitor::{Command, LinkChange, MirrorSpec, Monitor, Role, Status, Table};
-pub use route::{Change, Edit, parse_route};
+pub use monitor::Monitor;
+pub use route::{Change, Edit, RouteReader};
 pub use snapshot::{LinkState, PermanentNeighbor, Snapshot};
 pub use socket::{NetlinkError, Received, Socket};

@@ -1,100 +1,35 @@
 //! The thread that follows one network namespace: it hears events, lists what they are about, and does what it is told.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use raddle_plugin_api::InterfaceIndex;
-use raddle_plugin_api::namespace::Namespace;
-use raddle_plugin_api::wire::{InterfaceAddress, MacAddress};
+use raddle_plugin_api::namespace::{Namespace, NamespaceId};
+use raddle_plugin_api::wire::IpPrefix;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
-use serde::Serialize;
 
-use super::event::{Event, GROUPS, event};
+use super::command::{Command, LinkChange, MirrorSpec, Role, Status};
+use super::event::{Event, GROUPS, NEW_ROUTE, event};
 use super::kernel::Kernel;
+use super::route::{Change, RouteReader};
 use super::snapshot::Snapshot;
 use super::socket::{NetlinkError, Socket};
-use crate::mirror::{Device, Devices, MirrorTable, Object};
+use crate::mirror::{Device, Devices, MirrorTable, Object, SharedTable};
 
 /// Datagrams taken at a time, before what they say is passed on.
 const BATCH: usize = 256;
+/// Batches after which it is looked what else there is to be done, however many events there are.
+const BATCHES: usize = 64;
+/// Routes that are taken into the mirrors at a time, for which others wait.
+const PIECE: usize = 512;
+/// Pieces of a list after which the main thread is told, which works on them while more are read.
+const PIECES_TOLD: usize = 8;
 /// How long after something went that may have taken routes with it the routes are read again.
 const QUIET: Duration = Duration::from_millis(200);
-
-/// What a device of the host, by its name, is over here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// The host's side of an interface.
-    Interface(InterfaceIndex),
-    /// The tun of a routing table.
-    Tun,
-}
-
-/// Which table of the kernel a mirror follows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Table {
-    /// By its number.
-    Number(u32),
-    /// That of a VRF device.
-    Vrf(String),
-}
-
-/// A mirror, as its monitor knows it.
-#[derive(Clone)]
-pub struct MirrorSpec {
-    /// The kernel's table.
-    pub table: Table,
-    /// What it says.
-    pub routes: Arc<Mutex<MirrorTable>>,
-}
-
-/// A change of a link of the host.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LinkChange {
-    /// Its name.
-    pub device: String,
-    /// Another MAC address.
-    pub mac: Option<MacAddress>,
-    /// Up, and without a link-local address of the kernel's own.
-    pub bring_up: bool,
-    /// Addresses that it is given.
-    pub add: Vec<InterfaceAddress>,
-    /// Addresses that it loses.
-    pub remove: Vec<InterfaceAddress>,
-}
-
-/// What a monitor is told.
-#[derive(Clone)]
-pub enum Command {
-    /// To change a link.
-    Change(LinkChange),
-    /// Which devices are ours.
-    Roles(BTreeMap<String, Role>),
-    /// Which tables to follow.
-    Mirrors(Vec<MirrorSpec>),
-    /// To read everything again.
-    Resync,
-    /// To end.
-    Stop,
-}
-
-/// How a monitor fares.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Status {
-    /// Events that were dealt with.
-    pub events: u64,
-    /// Times that the kernel lost events for want of room.
-    pub overruns: u64,
-    /// Times that all routes were read.
-    pub resyncs: u64,
-    /// What went wrong last.
-    pub fault: Option<String>,
-}
 
 #[derive(Default)]
 struct Shared {
@@ -108,6 +43,7 @@ pub struct Monitor {
     shared: Arc<Shared>,
     wake: OwnedFd,
     thread: Option<JoinHandle<()>>,
+    namespace: Option<NamespaceId>,
     /// Number of the last command.
     told: u64,
 }
@@ -119,18 +55,24 @@ impl Monitor {
     /// The namespace cannot be entered, or there is no socket or thread for us.
     pub fn start(namespace: Option<&str>, tell: impl Fn() + Send + 'static) -> Result<Self, NetlinkError> {
         let namespace = Namespace::named(namespace)?;
+        let id = namespace.id();
         let (events, kernel) = (Socket::open(&namespace, GROUPS)?, Kernel::open(&namespace)?);
         let (sleep, wake) =
             pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).map_err(NetlinkError::Socket)?;
         let shared = Arc::new(Shared::default());
         let follower = Follower {
             shared: Arc::clone(&shared),
+            namespace,
             events,
+            reader: RouteReader::default(),
             kernel,
             sleep,
             roles: BTreeMap::new(),
             mirrors: Vec::new(),
+            tables: Vec::new(),
             snapshot: Snapshot::default(),
+            downs: HashMap::new(),
+            losses: 0,
             devices: Devices::new(),
             done: 0,
             reread_at: None,
@@ -139,7 +81,7 @@ impl Monitor {
             .name("tuntap".to_owned())
             .spawn(move || follower.run(&tell))
             .map_err(|error| NetlinkError::Socket(Errno::from_io_error(&error).unwrap_or(Errno::AGAIN)))?;
-        Ok(Self { shared, wake, thread: Some(thread), told: 0 })
+        Ok(Self { shared, wake, thread: Some(thread), namespace: id, told: 0 })
     }
 
     /// Tells it something; returns the number of the command, which a snapshot has when it was read behind it.
@@ -149,6 +91,11 @@ impl Monitor {
         // A full pipe wakes as well.
         let _ = rustix::io::write(&self.wake, &[0]);
         self.told
+    }
+
+    /// The namespace that it follows; `None`: raddle's own.
+    pub fn namespace(&self) -> Option<NamespaceId> {
+        self.namespace
     }
 
     /// What there was when it last looked.
@@ -184,12 +131,20 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// The thread's own.
 struct Follower {
     shared: Arc<Shared>,
+    namespace: Namespace,
     events: Socket,
+    reader: RouteReader,
     kernel: Kernel,
     sleep: OwnedFd,
     roles: BTreeMap<String, Role>,
     mirrors: Vec<MirrorSpec>,
+    /// The kernel's numbers of the mirrors' tables, as they were when the routes were last read; `None`: the VRF is not there.
+    tables: Vec<Option<u32>>,
     snapshot: Snapshot,
+    /// How often links were down, by the kernel's number.
+    downs: HashMap<u32, u64>,
+    /// How often events were lost, such as of links that were down.
+    losses: u64,
     devices: Devices,
     done: u64,
     reread_at: Option<Instant>,
@@ -207,7 +162,7 @@ impl Follower {
     fn run(mut self, tell: &impl Fn()) {
         let mut agenda = Agenda { list: true, reread: true, told: false };
         loop {
-            if let Err(error) = self.work(&mut agenda) {
+            if let Err(error) = self.work(&mut agenda, tell) {
                 lock(&self.shared.status).fault = Some(error.to_string());
                 // It is tried again, with the next event or after a while.
                 self.reread_at = Some(Instant::now() + QUIET * 5);
@@ -290,11 +245,12 @@ impl Follower {
         Ok(())
     }
 
-    /// Takes the events that there are.
+    /// Takes the events that there are, or many of them.
     fn listen(&mut self, agenda: &mut Agenda) {
-        loop {
+        for _ in 0..BATCHES {
             let mut events = Vec::new();
-            match self.events.events(BATCH, |received| events.extend(event(received))) {
+            let reader = &mut self.reader;
+            match self.events.events(BATCH, |received| events.extend(event(received, reader))) {
                 Ok(count) => {
                     self.hear(events, agenda);
                     if count < BATCH {
@@ -303,9 +259,14 @@ impl Follower {
                 }
                 Err(Errno::NOBUFS) => {
                     lock(&self.shared.status).overruns += 1;
+                    self.losses += 1;
                     (agenda.reread, agenda.list, agenda.told) = (true, true, true);
-                    // What was read before stands; what is still to be read is older than the list to come.
-                    self.hear(events, agenda);
+                    // What is still in the socket is older than the lists to come, and goes with it.
+                    match Socket::open(&self.namespace, GROUPS) {
+                        Ok(events) => self.events = events,
+                        Err(error) => lock(&self.shared.status).fault = Some(error.to_string()),
+                    }
+                    return;
                 }
                 Err(error) => {
                     lock(&self.shared.status).fault =
@@ -322,22 +283,21 @@ impl Follower {
             return;
         }
         lock(&self.shared.status).events += events.len() as u64;
-        let tables: HashMap<u32, usize> = (0..self.mirrors.len())
-            .rev()
-            .filter_map(|at| Some((self.table(&self.mirrors[at].table)?, at)))
-            .collect();
-        let mut routes: Vec<_> = self.mirrors.iter().map(|mirror| lock(&mirror.routes)).collect();
+        let places = self.places();
+        let mut routes: Vec<_> = self.mirrors.iter().map(|mirror| mirror.routes.lock()).collect();
+        let mut users = vec![Vec::new(); routes.len()];
         for event in events {
             match event {
-                Event::Listed { lost } => {
+                Event::Listed { lost, down } => {
                     agenda.list = true;
+                    down.into_iter().for_each(|link| *self.downs.entry(link).or_default() += 1);
                     if lost {
                         self.reread_at = Some(Instant::now() + QUIET);
                     }
                 }
                 Event::Route(change, edit) => {
-                    if let Some(&at) = tables.get(&change.table) {
-                        routes[at].edit(change.prefix, change.route, edit);
+                    for &at in places.get(&change.table).into_iter().flatten() {
+                        routes[at].edit(change.prefix, change.route.clone(), edit);
                         agenda.told = true;
                     }
                 }
@@ -346,18 +306,30 @@ impl Follower {
                     if object.is_none() {
                         self.reread_at = Some(Instant::now() + QUIET);
                     }
-                    routes.iter_mut().for_each(|routes| routes.set_object(number, object.clone()));
+                    for (users, routes) in users.iter_mut().zip(&mut routes) {
+                        users.extend(routes.set_object(number, object.clone()));
+                    }
                 }
             }
         }
+        drop(routes);
+        for (mirror, users) in self.mirrors.iter().zip(users) {
+            in_pieces(&mirror.routes, &users, MirrorTable::look_at);
+        }
     }
 
-    fn work(&mut self, agenda: &mut Agenda) -> Result<(), NetlinkError> {
+    fn work(&mut self, agenda: &mut Agenda, tell: &impl Fn()) -> Result<(), NetlinkError> {
         if agenda.list {
-            let snapshot = Snapshot { done: self.done, ..self.kernel.snapshot()? };
+            self.snapshot = Snapshot { done: self.done, ..self.kernel.snapshot()? };
             agenda.list = false;
-            self.snapshot = snapshot;
+            for link in self.snapshot.links.values_mut() {
+                link.downs = self.losses + self.downs.get(&link.index).copied().unwrap_or(0);
+            }
+            let links = &self.snapshot.links;
+            self.downs.retain(|index, _| links.values().any(|link| link.index == *index));
             self.renew_devices();
+            // A VRF came, went or has another table.
+            agenda.reread |= self.tables_now() != self.tables;
             let mut shared = lock(&self.shared.snapshot);
             if shared.as_ref() != Some(&self.snapshot) {
                 *shared = Some(self.snapshot.clone());
@@ -365,38 +337,62 @@ impl Follower {
             }
         }
         if agenda.reread {
-            self.reread()?;
+            self.reread(tell)?;
             (agenda.reread, agenda.told) = (false, true);
             lock(&self.shared.status).fault = None;
         }
         Ok(())
     }
 
-    /// Reads all routes, and has the mirrors take over what differs.
-    fn reread(&mut self) -> Result<(), NetlinkError> {
+    /// Reads all routes, and has the mirrors take over what differs, while more are read.
+    fn reread(&mut self, tell: &impl Fn()) -> Result<(), NetlinkError> {
+        self.tables = self.tables_now();
         if self.mirrors.is_empty() {
             return Ok(());
         }
         let objects: HashMap<u32, Object> = self.kernel.objects()?;
-        let tables: Vec<_> = self.mirrors.iter().map(|mirror| self.table(&mirror.table)).collect();
-        let wanted: BTreeSet<u32> = tables.iter().flatten().copied().collect();
-        let mut routes = self.kernel.routes(&wanted)?;
-        for (mirror, table) in self.mirrors.iter().zip(tables) {
-            // The table of a VRF that is not there has no routes.
-            let routes = table.and_then(|table| routes.remove(&table)).unwrap_or_default();
-            let mut mirror = lock(&mirror.routes);
-            mirror.replace_objects(&objects);
-            mirror.replace(routes);
+        for MirrorSpec { routes, .. } in &self.mirrors {
+            let users = routes.lock().replace_objects(&objects);
+            in_pieces(routes, &users, MirrorTable::look_at);
+        }
+        let (places, mirrors) = (self.places(), &self.mirrors);
+        let only = places.keys().next().copied().filter(|_| places.len() == 1);
+        for is_ip6 in [false, true] {
+            let (mut piece, mut pieces, reader) = (Vec::with_capacity(PIECE), 0, &mut self.reader);
+            let begin = || mirrors.iter().for_each(|mirror| mirror.routes.lock().begin_reading(is_ip6));
+            self.kernel.routes(is_ip6, only, begin, |(), received| {
+                let change = reader.read(received.payload).filter(|_| received.kind == NEW_ROUTE);
+                piece.extend(change.filter(|change| places.contains_key(&change.table)));
+                if piece.len() == PIECE {
+                    take_in(mirrors, &places, &mut piece);
+                    pieces += 1;
+                    if pieces % PIECES_TOLD == 0 {
+                        tell();
+                    }
+                }
+            })?;
+            take_in(mirrors, &places, &mut piece);
+            for MirrorSpec { routes, .. } in mirrors {
+                let gone = routes.lock().end_reading(is_ip6);
+                in_pieces(routes, &gone, MirrorTable::forget);
+            }
         }
         lock(&self.shared.status).resyncs += 1;
         Ok(())
     }
 
-    fn table(&self, table: &Table) -> Option<u32> {
-        match table {
-            Table::Number(number) => Some(*number),
-            Table::Vrf(name) => self.snapshot.links.get(name)?.vrf_table,
+    /// The mirrors' places, by the kernel's table.
+    fn places(&self) -> HashMap<u32, Vec<usize>> {
+        let mut places: HashMap<u32, Vec<usize>> = HashMap::new();
+        for (at, table) in self.tables.iter().enumerate() {
+            // The table of a VRF that is not there has no routes.
+            table.iter().for_each(|table| places.entry(*table).or_default().push(at));
         }
+        places
+    }
+
+    fn tables_now(&self) -> Vec<Option<u32>> {
+        self.mirrors.iter().map(|mirror| mirror.table.number(&self.snapshot)).collect()
     }
 
     /// Says to the mirrors which of the kernel's devices are ours.
@@ -411,9 +407,30 @@ impl Follower {
         let devices: Devices = self.roles.iter().filter_map(device).collect();
         if devices != self.devices {
             for mirror in &self.mirrors {
-                lock(&mirror.routes).set_devices(devices.clone());
+                let users = mirror.routes.lock().set_devices(devices.clone());
+                in_pieces(&mirror.routes, &users, MirrorTable::look_at);
             }
             self.devices = devices;
         }
     }
+}
+
+/// Works on many prefixes of a table, between which others have it.
+fn in_pieces(table: &SharedTable, prefixes: &[IpPrefix], work: impl Fn(&mut MirrorTable, &[IpPrefix])) {
+    for piece in prefixes.chunks(PIECE) {
+        work(&mut table.lock(), piece);
+        table.give_way();
+    }
+}
+
+/// Takes a piece of a list into the mirrors of its tables.
+fn take_in(mirrors: &[MirrorSpec], places: &HashMap<u32, Vec<usize>>, piece: &mut Vec<Change>) {
+    let mut tables: Vec<_> = mirrors.iter().map(|mirror| mirror.routes.lock()).collect();
+    for change in piece.drain(..) {
+        for &at in places.get(&change.table).into_iter().flatten() {
+            tables[at].read(change.prefix, change.route.clone());
+        }
+    }
+    drop(tables);
+    mirrors.iter().for_each(|mirror| mirror.routes.give_way());
 }

@@ -14,6 +14,8 @@ pub struct LinkState {
     pub name: String,
     /// Whether the host's operator has set it up.
     pub up: bool,
+    /// How often it was seen down, or may have been: each time it may have lost addresses that nobody took from it.
+    pub downs: u64,
     /// Its MAC address; `None` of a tun.
     pub mac: Option<MacAddress>,
     /// Its MTU, in bytes.

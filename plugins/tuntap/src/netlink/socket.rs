@@ -131,20 +131,10 @@ impl Socket {
         what: &'static str,
         message: &RouteNetlinkMessage,
         begin: impl Fn() -> S,
-        mut take: impl FnMut(&mut S, Received<'_>),
+        take: impl FnMut(&mut S, Received<'_>),
     ) -> Result<S, NetlinkError> {
-        for _ in 0..TRIES {
-            let mut state = begin();
-            self.send(message.clone(), NLM_F_REQUEST | NLM_F_DUMP)
-                .map_err(|source| NetlinkError::Refused { what, source })?;
-            let interrupted = self
-                .answers(|received| take(&mut state, received))
-                .map_err(|source| NetlinkError::Refused { what, source })?;
-            if !interrupted {
-                return Ok(state);
-            }
-        }
-        Err(NetlinkError::Restless(what))
+        let ask = |socket: &mut Self| socket.send(message.clone(), NLM_F_REQUEST | NLM_F_DUMP);
+        self.list_asked(what, ask, begin, take)
     }
 
     /// As [`Socket::list`], of a message that the crate does not know: `bytes` are its payload.
@@ -156,23 +146,34 @@ impl Socket {
         what: &'static str,
         (kind, bytes): (u16, &[u8]),
         begin: impl Fn() -> S,
-        mut take: impl FnMut(&mut S, Received<'_>),
+        take: impl FnMut(&mut S, Received<'_>),
     ) -> Result<S, NetlinkError> {
-        for _ in 0..TRIES {
-            let mut state = begin();
-            self.sequence = self.sequence.wrapping_add(1);
+        let ask = |socket: &mut Self| {
+            socket.sequence = socket.sequence.wrapping_add(1);
             let mut request = vec![0; 16 + bytes.len()];
             let mut header = NetlinkBuffer::new(&mut request[..]);
             header.set_length(16 + bytes.len() as u32);
             header.set_message_type(kind);
             header.set_flags(NLM_F_REQUEST | NLM_F_DUMP);
-            header.set_sequence_number(self.sequence);
+            header.set_sequence_number(socket.sequence);
             request[16..].copy_from_slice(bytes);
-            rustix::net::send(&self.fd, &request, SendFlags::empty())
-                .map_err(|source| NetlinkError::Refused { what, source })?;
-            let interrupted = self
-                .answers(|received| take(&mut state, received))
-                .map_err(|source| NetlinkError::Refused { what, source })?;
+            rustix::net::send(&socket.fd, &request, SendFlags::empty()).map(drop)
+        };
+        self.list_asked(what, ask, begin, take)
+    }
+
+    fn list_asked<S>(
+        &mut self,
+        what: &'static str,
+        ask: impl Fn(&mut Self) -> Result<(), Errno>,
+        begin: impl Fn() -> S,
+        mut take: impl FnMut(&mut S, Received<'_>),
+    ) -> Result<S, NetlinkError> {
+        let refused = |source| NetlinkError::Refused { what, source };
+        for _ in 0..TRIES {
+            let mut state = begin();
+            ask(self).map_err(refused)?;
+            let interrupted = self.answers(|received| take(&mut state, received)).map_err(refused)?;
             if !interrupted {
                 return Ok(state);
             }

@@ -1,6 +1,6 @@
 //! Mirrors: tables of the kernel, and the routing tables of raddle's that follow them.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 
 use raddle_plugin_api::prelude::*;
 use raddle_plugin_api::wire::IpPrefix;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{NamespaceName, State};
 use crate::config::{MirrorConfig, TuntapConfig};
-use crate::mirror::MirrorTable;
+use crate::mirror::{MirrorTable, SharedTable};
 use crate::netlink::Table;
 
 /// How often routes are tried again that were refused.
@@ -34,7 +34,7 @@ impl Adoptable {
         Mirror {
             config: self.config,
             namespace: self.namespace,
-            routes: Arc::new(Mutex::new(routes.emptied())),
+            routes: Arc::new(SharedTable::new(routes.emptied())),
         }
     }
 }
@@ -45,13 +45,18 @@ pub struct Mirror {
     pub config: MirrorConfig,
     /// Where the kernel's table is.
     pub(super) namespace: NamespaceName,
-    routes: Arc<Mutex<MirrorTable>>,
+    routes: Arc<SharedTable>,
 }
 
 impl Mirror {
     /// Its routes, which its monitor changes meanwhile: to be let go of at once.
     pub fn routes(&self) -> MutexGuard<'_, MirrorTable> {
-        self.routes.lock().unwrap_or_else(PoisonError::into_inner)
+        self.routes.lock()
+    }
+
+    /// The same, if its monitor does not have them just now.
+    pub fn try_routes(&self) -> Option<MutexGuard<'_, MirrorTable>> {
+        self.routes.try_lock()
     }
 
     pub(super) fn adoptable(&self) -> Adoptable {
@@ -59,7 +64,7 @@ impl Mirror {
         Adoptable { config: self.config.clone(), namespace: self.namespace.clone(), prefixes }
     }
 
-    pub(super) fn shared(&self) -> Arc<Mutex<MirrorTable>> {
+    pub(super) fn shared(&self) -> Arc<SharedTable> {
         Arc::clone(&self.routes)
     }
 
@@ -88,9 +93,12 @@ impl State {
                 None => Arc::new(Mirror { config: asked.clone(), namespace, routes: Arc::default() }),
             };
             let fault = control.table(&asked.table).err().map(|failure| failure.to_string());
-            if fault.is_none() && is_time {
+            if fault.is_none()
+                && is_time
+                && let Some(mut routes) = mirror.try_routes()
+            {
                 // What was refused may find its place by now.
-                mirror.routes().retry();
+                routes.retry();
             }
             self.say(control, &format!("mirror into table {}", asked.table), fault);
             self.mirrors.push(mirror);
@@ -99,7 +107,11 @@ impl State {
             // What its monitor still hears goes nowhere.
             let routes = std::mem::take(&mut *mirror.routes()).emptied();
             let (config, namespace) = (mirror.config.clone(), mirror.namespace.clone());
-            self.leaving.push(Arc::new(Mirror { config, namespace, routes: Arc::new(Mutex::new(routes)) }));
+            self.leaving.push(Arc::new(Mirror {
+                config,
+                namespace,
+                routes: Arc::new(SharedTable::new(routes)),
+            }));
         }
     }
 }

@@ -31,6 +31,8 @@ type NamespaceName = Option<String>;
 /// All of it. A resource of the plugin.
 pub struct Service {
     config: Mutex<TuntapConfig>,
+    /// What the configuration's file said when it was last read.
+    read: Mutex<TuntapConfig>,
     state: Mutex<State>,
 }
 
@@ -57,7 +59,7 @@ struct State {
 impl Service {
     /// Nothing is there yet.
     pub fn new(_: &Control<'_>, config: TuntapConfig) -> Self {
-        Self { config: Mutex::new(config), state: Mutex::default() }
+        Self { config: Mutex::new(config.clone()), read: Mutex::new(config), state: Mutex::default() }
     }
 
     /// What is asked for.
@@ -68,6 +70,17 @@ impl Service {
     /// Asks for something else, which the task brings about.
     pub fn set_config(&self, config: TuntapConfig) {
         *self.config.lock().unwrap_or_else(PoisonError::into_inner) = config;
+    }
+
+    /// Takes up what the configuration's file says now; `false`: it is what it said before, and what commands changed stays.
+    pub fn take_up(&self, config: &TuntapConfig) -> bool {
+        let before =
+            std::mem::replace(&mut *self.read.lock().unwrap_or_else(PoisonError::into_inner), config.clone());
+        let is_new = before != *config;
+        if is_new {
+            self.set_config(config.clone());
+        }
+        is_new
     }
 
     /// Brings everything to what is asked for, as far as it can be done now; returns the mirrors whose routes are to be looked at.

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use raddle_plugin_api::namespace::NamespaceId;
 use raddle_plugin_api::prelude::*;
 
-use super::{NamespaceName, State};
+use super::{Mirror, NamespaceName, State, Tap, Tun};
 use crate::netlink::{Command, MirrorSpec, Monitor, Role, Snapshot, Status, Table};
 use crate::sync::WORK;
 
@@ -13,6 +14,10 @@ use crate::sync::WORK;
 #[derive(Default)]
 pub(super) struct Watched {
     monitor: Option<Monitor>,
+    /// Namespaces that had the name before.
+    pub(super) replaced: u64,
+    /// Nothing has the name at present.
+    is_nameless: bool,
     roles: BTreeMap<String, Role>,
     /// The mirrors that it fills, by their places in memory: those of another configuration are others.
     mirrors: Vec<(Table, usize)>,
@@ -39,9 +44,21 @@ impl Watched {
     /// How it fares.
     pub(super) fn status(&self) -> Status {
         let status = self.monitor.as_ref().map(Monitor::status).unwrap_or_default();
-        Status { fault: self.fault.clone().or(status.fault.clone()), ..status }
+        let nameless = || self.is_nameless.then(|| NAMELESS.to_owned());
+        Status { fault: self.fault.clone().or_else(nameless).or(status.fault.clone()), ..status }
+    }
+
+    /// Looks whether its namespace is still the one of that name; `true`: another one is.
+    fn is_replaced(&mut self, name: &NamespaceName) -> bool {
+        let Some(watched) = self.monitor.as_ref().and_then(Monitor::namespace) else { return false };
+        let named = NamespaceId::of_name(name.as_deref());
+        self.is_nameless = named.is_none();
+        named.is_some_and(|named| named != watched)
     }
 }
+
+/// What is said while a namespace that is in use has no name.
+const NAMELESS: &str = "the namespace was removed: what is in it goes on until another one has the name";
 
 impl State {
     /// Starts the monitors that are wanted, and tells each what it is to look after.
@@ -56,11 +73,25 @@ impl State {
             let mirrors: Vec<_> =
                 self.mirrors.iter().filter(|mirror| mirror.namespace == namespace).cloned().collect();
             let watched = self.monitors.entry(namespace.clone()).or_default();
-            if watched.monitor.as_ref().is_none_or(Monitor::has_ended) {
-                *watched = Watched::default();
-                // It counts commands anew.
-                self.taps.values_mut().filter(|tap| tap.namespace == namespace).for_each(|tap| tap.told = 0);
-                self.tuns.values_mut().filter(|tun| tun.namespace == namespace).for_each(|tun| tun.told = 0);
+            let is_replaced = watched.is_replaced(&namespace);
+            if is_replaced || watched.monitor.as_ref().is_none_or(Monitor::has_ended) {
+                let replaced = watched.replaced + u64::from(is_replaced);
+                *watched = Watched { replaced, ..Watched::default() };
+                let taps = self.taps.values_mut().filter(|tap| tap.namespace == namespace);
+                let tuns = self.tuns.values_mut().filter(|tun| tun.namespace == namespace);
+                if is_replaced {
+                    let name = namespace.as_deref().unwrap_or_default();
+                    log_warn!(
+                        control,
+                        "tuntap: namespace {name} is another one now: all is set up anew in it"
+                    );
+                    taps.for_each(Tap::start_over);
+                    tuns.for_each(Tun::start_over);
+                } else {
+                    // Commands are counted anew.
+                    taps.for_each(|tap| tap.told = 0);
+                    tuns.for_each(|tun| tun.told = 0);
+                }
                 let remote = control.remote();
                 let tell = move || {
                     remote.run(|control| {
@@ -92,7 +123,19 @@ impl State {
             let fault = watched.status().fault;
             let name = namespace.as_deref().unwrap_or("raddle's own").to_owned();
             self.say(control, &format!("namespace {name}"), fault);
+            for mirror in mirrors {
+                let fault = self.fault_of(&mirror);
+                self.say(control, &format!("table {} of namespace {name}", mirror.kernel_table()), fault);
+            }
         }
+    }
+
+    /// Why a mirror has no table to follow.
+    pub(super) fn fault_of(&self, mirror: &Mirror) -> Option<String> {
+        let snapshot = self.monitors.get(&mirror.namespace)?.snapshot()?;
+        let Table::Vrf(name) = mirror.kernel_table() else { return None };
+        let is_there = mirror.kernel_table().number(&snapshot).is_some();
+        (!is_there).then(|| format!("there is no VRF device {name}"))
     }
 
     fn roles(&self, namespace: &NamespaceName) -> BTreeMap<String, Role> {

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{Service, taps};
 use crate::config::Mode;
-use crate::netlink::{Status, Table};
+use crate::netlink::Status;
 
 /// Failures of a mirror that are listed.
 const MOST_LISTED: usize = 8;
@@ -69,6 +69,8 @@ pub struct TunReport {
 pub struct NamespaceReport {
     /// Its name; none: raddle's own.
     pub namespace: Option<String>,
+    /// Namespaces that had the name before.
+    pub replaced: u64,
     /// How that goes.
     #[serde(flatten)]
     pub status: Status,
@@ -98,6 +100,8 @@ pub struct MirrorReport {
     pub foreign: usize,
     /// Some of those that are refused, and why.
     pub failures: Vec<String>,
+    /// Why there is nothing to follow.
+    pub fault: Option<String>,
 }
 
 impl Service {
@@ -131,6 +135,7 @@ impl Service {
         });
         let namespaces = state.monitors.iter().map(|(namespace, watched)| NamespaceReport {
             namespace: namespace.clone(),
+            replaced: watched.replaced,
             status: watched.status(),
         });
         let mirrors = state.mirrors.iter().map(|mirror| {
@@ -139,10 +144,7 @@ impl Service {
             let failures = routes.failures().take(MOST_LISTED);
             MirrorReport {
                 namespace: mirror.namespace.clone(),
-                kernel_table: match mirror.kernel_table() {
-                    Table::Number(number) => number.to_string(),
-                    Table::Vrf(name) => format!("vrf {name}"),
-                },
+                kernel_table: mirror.kernel_table().to_string(),
                 table: mirror.config.table.to_string(),
                 preference: mirror.config.preference.get(),
                 kernel: standing.kernel,
@@ -151,6 +153,7 @@ impl Service {
                 failed: standing.failed,
                 foreign: standing.foreign,
                 failures: failures.map(|(prefix, reason)| format!("{prefix}: {reason}")).collect(),
+                fault: state.fault_of(mirror),
             }
         });
         Report {
@@ -215,12 +218,14 @@ impl CommandOutput for Report {
                 place(namespace)
             ));
             lines.extend(mirror.failures.iter().map(|failure| format!("  refused: {failure}")));
+            fault(&mut lines, &mirror.fault);
         }
-        for NamespaceReport { namespace, status } in &self.namespaces {
+        for NamespaceReport { namespace, replaced, status } in &self.namespaces {
             let name = namespace.as_deref().unwrap_or("raddle's own");
             let Status { events, overruns, resyncs, .. } = status;
+            let replaced = if *replaced > 0 { format!(", replaced {replaced} times") } else { String::new() };
             lines.push(format!(
-                "namespace {name}: {events} events, {overruns} overruns, routes read {resyncs} times"
+                "namespace {name}: {events} events, {overruns} overruns, routes read {resyncs} times{replaced}"
             ));
             fault(&mut lines, &status.fault);
         }

@@ -34,8 +34,9 @@ pub(super) struct Tap {
     pub(super) told: u64,
     /// The kernel's number of the link that it was when its addresses were last looked at.
     link: Option<u32>,
-    /// Whether the host's side was down then.
+    /// Whether the host's side was down then, and how often until then.
     was_down: bool,
+    downs: u64,
     /// Addresses on both sides.
     pub(super) agreed: Option<Addresses>,
     /// Addresses that are not on both sides.
@@ -105,6 +106,11 @@ impl State {
 }
 
 impl Tap {
+    /// The namespace of its name is another one: it will be made there, and nothing is known of it.
+    pub(super) fn start_over(&mut self) {
+        (self.told, self.link, self.agreed, self.differ) = (0, None, None, Addresses::new());
+    }
+
     fn new(of: &InterfaceInfo, config: InterfaceConfig, namespace: NamespaceName) -> Self {
         Self {
             of: of.index,
@@ -115,6 +121,7 @@ impl Tap {
             told: 0,
             link: None,
             was_down: false,
+            downs: 0,
             agreed: None,
             differ: Addresses::new(),
             neighbors: BTreeSet::new(),
@@ -180,7 +187,8 @@ impl Tap {
         let here: Addresses = control.network(self.of)?.addresses.iter().map(|info| info.address).collect();
         if self.link != Some(link.index) {
             // It is new, whatever there was before.
-            (self.link, self.agreed, self.was_down) = (Some(link.index), None, false);
+            (self.link, self.agreed) = (Some(link.index), None);
+            (self.was_down, self.downs) = (false, link.downs);
             let change = LinkChange {
                 device: self.device.clone(),
                 mac: info.mac,
@@ -197,8 +205,9 @@ impl Tap {
             self.was_down = true;
             return Ok(());
         }
-        if std::mem::take(&mut self.was_down) {
-            self.agreed = None;
+        // So has one that was down only for a moment, as when it is put into a VRF.
+        if std::mem::take(&mut self.was_down) || link.downs != self.downs {
+            (self.agreed, self.downs) = (None, link.downs);
         }
         self.follow_addresses(control, watched, info, link, &here)
     }

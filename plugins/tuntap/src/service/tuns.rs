@@ -104,6 +104,11 @@ impl State {
 }
 
 impl Tun {
+    /// The namespace of its name is another one: it will be made there, and nothing is known of it.
+    pub(super) fn start_over(&mut self) {
+        (self.told, self.link, self.given) = (0, None, Addresses::new());
+    }
+
     fn bring(&mut self, control: &Control<'_>, table: u32, is_up: bool) -> Result<(), Failure> {
         let index = match self.index {
             Some(index) => index,

@@ -1,0 +1,278 @@
+//! What a mirror makes of what the kernel tells.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use raddle_plugin_api::InterfaceIndex;
+use raddle_plugin_api::route::{RouteHop, RouteTarget};
+use raddle_plugin_api::wire::IpPrefix;
+
+use super::*;
+use crate::netlink::Edit;
+
+fn prefix(text: &str) -> IpPrefix {
+    text.parse().unwrap()
+}
+
+fn hop(gateway: &str, device: u32) -> Hop {
+    Hop { gateway: Some(gateway.parse().unwrap()), device, weight: 1 }
+}
+
+fn route(metric: u32, hops: &[Hop]) -> KernelRoute {
+    KernelRoute { metric, protocol: 12, target: Arc::new(KernelTarget::Hops(hops.to_vec())) }
+}
+
+/// All routes of the kernel, as they are read anew.
+pub fn reread(table: &mut MirrorTable, routes: HashMap<IpPrefix, Vec<KernelRoute>>) {
+    for is_ip6 in [false, true] {
+        table.begin_reading(is_ip6);
+        for (&prefix, routes) in
+            routes.iter().filter(|(prefix, _)| matches!(prefix, IpPrefix::V6(_)) == is_ip6)
+        {
+            routes.iter().for_each(|route| table.read(prefix, route.clone()));
+        }
+        let gone = table.end_reading(is_ip6);
+        table.forget(&gone);
+    }
+}
+
+pub fn set_devices(table: &mut MirrorTable, devices: Devices) {
+    let users = table.set_devices(devices);
+    table.look_at(&users);
+}
+
+fn set_object(table: &mut MirrorTable, number: u32, object: Option<Object>) {
+    let users = table.set_object(number, object);
+    table.look_at(&users);
+}
+
+fn table() -> MirrorTable {
+    let mut table = MirrorTable::default();
+    reread(&mut table, HashMap::new());
+    set_devices(&mut table, [(3, Device::Interface(InterfaceIndex(1))), (4, Device::Table)].into());
+    table
+}
+
+/// Takes changes, which are made at once.
+pub fn take(table: &mut MirrorTable, most: usize) -> Vec<(IpPrefix, Option<RouteTarget>)> {
+    let changes = table.take_changes(most);
+    table.settled(changes.len());
+    changes.into_iter().map(|(prefix, target)| (prefix, target.map(Arc::unwrap_or_clone))).collect()
+}
+
+fn via(table: &mut MirrorTable) -> Vec<String> {
+    let text = |(prefix, target): (IpPrefix, Option<RouteTarget>)| match target {
+        Some(RouteTarget::Via(hops)) => {
+            let hops: Vec<_> = hops
+                .iter()
+                .map(|hop| {
+                    let interface = hop.interface.map_or_else(String::new, |index| format!("%{index}"));
+                    format!(
+                        "{}{interface}*{}",
+                        hop.address.map_or_else(|| "link".into(), |ip| ip.to_string()),
+                        hop.weight
+                    )
+                })
+                .collect();
+            format!("{prefix} {}", hops.join(" "))
+        }
+        Some(other) => format!("{prefix} {other:?}"),
+        None => format!("{prefix} -"),
+    };
+    let mut changes: Vec<_> = take(table, 100).into_iter().map(text).collect();
+    changes.sort();
+    changes
+}
+
+#[test]
+fn lowest_metric_wins_and_the_next_one_takes_over() {
+    let (mut table, net) = (table(), prefix("192.0.2.0/24"));
+    table.edit(net, route(32, &[hop("10.0.0.1", 3)]), Edit::Prepend);
+    table.edit(net, route(20, &[hop("10.0.0.2", 3)]), Edit::Prepend);
+    assert_eq!(via(&mut table), ["192.0.2.0/24 10.0.0.2%1*1"]);
+    table.edit(net, route(20, &[hop("10.0.0.2", 3)]), Edit::Remove);
+    assert_eq!(via(&mut table), ["192.0.2.0/24 10.0.0.1%1*1"]);
+    table.edit(net, route(32, &[hop("10.0.0.1", 3)]), Edit::Remove);
+    assert_eq!(via(&mut table), ["192.0.2.0/24 -"]);
+    assert_eq!(table.standing(), Standing::default());
+    table.edit(net, route(32, &[hop("10.0.0.1", 3)]), Edit::Remove);
+    assert!(via(&mut table).is_empty(), "it was gone");
+}
+
+#[test]
+fn ip6_next_hops_come_and_go_one_by_one() {
+    let (mut table, net) = (table(), prefix("2001:db8::/32"));
+    let (a, b) = (hop("fe80::1", 3), hop("fe80::2", 3));
+    table.edit(net, route(1024, &[a]), Edit::Prepend);
+    table.edit(net, route(1024, &[b]), Edit::Append);
+    assert_eq!(via(&mut table), ["2001:db8::/32 fe80::1%1*1 fe80::2%1*1"]);
+    table.edit(net, route(1024, &[a, b]), Edit::Append);
+    assert!(via(&mut table).is_empty(), "they are known");
+    table.edit(net, route(1024, &[a]), Edit::Remove);
+    assert_eq!(via(&mut table), ["2001:db8::/32 fe80::2%1*1"]);
+    table.edit(net, route(1024, &[a, b]), Edit::Replace);
+    table.edit(net, route(1024, &[a, b]), Edit::Remove);
+    assert_eq!(via(&mut table), ["2001:db8::/32 -"]);
+}
+
+#[test]
+fn ip4_routes_of_one_metric_keep_their_order() {
+    let (mut table, net) = (table(), prefix("192.0.2.0/24"));
+    table.edit(net, route(0, &[hop("10.0.0.1", 3)]), Edit::Prepend);
+    table.edit(net, route(0, &[hop("10.0.0.2", 3)]), Edit::Append);
+    assert_eq!(via(&mut table), ["192.0.2.0/24 10.0.0.1%1*1"]);
+    table.edit(net, route(0, &[hop("10.0.0.1", 3)]), Edit::Remove);
+    assert_eq!(via(&mut table), ["192.0.2.0/24 10.0.0.2%1*1"]);
+    table.edit(net, route(0, &[hop("10.0.0.3", 3)]), Edit::Prepend);
+    assert_eq!(via(&mut table), ["192.0.2.0/24 10.0.0.3%1*1"]);
+}
+
+#[test]
+fn devices_say_where_a_route_leads_over_here() {
+    let (mut table, net, far) = (table(), prefix("192.0.2.0/24"), prefix("198.51.100.0/24"));
+    table.edit(net, route(0, &[hop("10.0.0.1", 9)]), Edit::Prepend);
+    table.edit(far, route(0, &[hop("10.0.0.1", 4), hop("10.0.0.2", 9)]), Edit::Prepend);
+    assert_eq!(via(&mut table), ["198.51.100.0/24 10.0.0.1*1"]);
+    assert_eq!((table.standing().foreign, table.foreign()), (1, [net].into()));
+    set_devices(&mut table, [(9, Device::Interface(InterfaceIndex(2)))].into());
+    assert_eq!(via(&mut table), ["192.0.2.0/24 10.0.0.1%2*1", "198.51.100.0/24 10.0.0.2%2*1"]);
+    assert_eq!(table.standing().foreign, 0);
+}
+
+#[test]
+fn objects_change_all_routes_that_use_them() {
+    let mut table = table();
+    let object =
+        |number| KernelRoute { metric: 0, protocol: 11, target: Arc::new(KernelTarget::Object(number)) };
+    table.edit(prefix("192.0.2.0/24"), object(1), Edit::Prepend);
+    table.edit(prefix("198.51.100.0/24"), object(7), Edit::Prepend);
+    assert!(via(&mut table).is_empty());
+    set_object(&mut table, 1, Some(Object::Hop(hop("10.0.0.1", 3))));
+    set_object(&mut table, 2, Some(Object::Hop(hop("10.0.0.2", 3))));
+    set_object(&mut table, 7, Some(Object::Group(vec![(1, 1), (2, 3)])));
+    assert_eq!(via(&mut table), ["192.0.2.0/24 10.0.0.1%1*1", "198.51.100.0/24 10.0.0.1%1*1 10.0.0.2%1*3"]);
+    set_object(&mut table, 1, Some(Object::Hop(hop("10.0.0.9", 3))));
+    assert_eq!(via(&mut table), ["192.0.2.0/24 10.0.0.9%1*1", "198.51.100.0/24 10.0.0.9%1*1 10.0.0.2%1*3"]);
+    set_object(&mut table, 1, Some(Object::Blackhole));
+    assert_eq!(via(&mut table), ["192.0.2.0/24 Blackhole", "198.51.100.0/24 Blackhole"]);
+    // A group in itself, which the kernel does not allow, ends.
+    set_object(&mut table, 7, Some(Object::Group(vec![(7, 1)])));
+    assert_eq!(via(&mut table), ["198.51.100.0/24 -"]);
+}
+
+#[test]
+fn a_new_reading_changes_what_differs_and_nothing_else() {
+    let mut table = table();
+    let (same, gone, new) = (prefix("10.1.0.0/16"), prefix("10.2.0.0/16"), prefix("10.3.0.0/16"));
+    table.edit(same, route(5, &[hop("10.0.0.1", 3)]), Edit::Prepend);
+    table.edit(gone, route(5, &[hop("10.0.0.1", 3)]), Edit::Prepend);
+    assert_eq!(via(&mut table).len(), 2);
+    let read = [(same, vec![route(5, &[hop("10.0.0.1", 3)])]), (new, vec![route(5, &[hop("10.0.0.2", 3)])])];
+    reread(&mut table, read.into());
+    assert_eq!(via(&mut table), ["10.2.0.0/16 -", "10.3.0.0/16 10.0.0.2%1*1"]);
+}
+
+#[test]
+fn a_large_table_withdrawn_at_once_goes_in_bounded_pieces() {
+    let mut table = table();
+    let all = (0..200_000_u32).map(|number| {
+        let prefix = IpPrefix::new(std::net::Ipv4Addr::from(0x1400_0000 + number).into(), 32).unwrap();
+        (prefix, vec![route(0, &[hop("10.0.0.1", 3)])])
+    });
+    reread(&mut table, all.collect());
+    let mut changed = 0;
+    for here in [200_000, 0] {
+        while let count @ 1.. = take(&mut table, 8192).len() {
+            assert!(count <= 8192);
+            changed += count;
+        }
+        assert_eq!((table.standing().in_sync, table.is_in_sync()), (here, true));
+        reread(&mut table, HashMap::new());
+    }
+    assert_eq!(changed, 400_000);
+}
+
+// Graceful restart: what was valid before stays until the kernel's routes are known.
+#[test]
+fn what_is_adopted_stays_until_the_kernel_was_read_and_then_if_it_is_there() {
+    let (stays, goes) = (prefix("10.1.0.0/16"), prefix("10.2.0.0/16"));
+    let mut table = MirrorTable::default();
+    set_devices(&mut table, [(3, Device::Interface(InterfaceIndex(1)))].into());
+    table.adopt([stays, goes]);
+    assert!(via(&mut table).is_empty());
+    assert_eq!(table.here().count(), 2);
+    reread(&mut table, [(stays, vec![route(5, &[hop("10.0.0.1", 3)])])].into());
+    assert_eq!(via(&mut table), ["10.1.0.0/16 10.0.0.1%1*1", "10.2.0.0/16 -"]);
+    assert_eq!(table.standing(), Standing { kernel: 1, in_sync: 1, ..Standing::default() });
+}
+
+#[test]
+fn what_is_under_way_is_not_in_sync_yet() {
+    let (mut table, net) = (table(), prefix("192.0.2.0/24"));
+    table.edit(net, route(0, &[hop("10.0.0.1", 3)]), Edit::Prepend);
+    assert_eq!(table.take_changes(9).len(), 1);
+    assert!(!table.is_in_sync());
+    assert_eq!((table.standing().in_sync, table.standing().pending), (0, 1));
+    table.settled(1);
+    assert!(table.is_in_sync());
+    assert_eq!((table.standing().in_sync, table.standing().pending), (1, 0));
+}
+
+#[test]
+fn what_is_refused_is_told_and_tried_again() {
+    let (mut table, net) = (table(), prefix("192.0.2.0/24"));
+    table.edit(net, route(0, &[hop("10.0.0.1", 3)]), Edit::Prepend);
+    assert_eq!(table.standing().pending, 1);
+    take(&mut table, 9);
+    assert_eq!((table.standing().in_sync, table.standing().failed), (1, 0));
+    table.refused(net, "no room".into());
+    assert_eq!((table.standing().in_sync, table.standing().failed), (0, 1));
+    assert_eq!(table.failures().next().unwrap().1, "no room");
+    table.retry();
+    let again = take(&mut table, 9);
+    let expected = RouteTarget::Via(vec![RouteHop {
+        address: Some("10.0.0.1".parse().unwrap()),
+        interface: Some(InterfaceIndex(1)),
+        weight: 1,
+    }]);
+    assert_eq!(again, [(net, Some(expected))]);
+    assert_eq!(table.standing(), Standing { kernel: 1, in_sync: 1, ..Standing::default() });
+}
+
+#[test]
+fn routes_of_a_prefix_that_are_told_of_in_two_places_belong_together() {
+    let (mut table, net, other) = (table(), prefix("10.1.0.0/16"), prefix("10.2.0.0/16"));
+    for round in 0..2 {
+        table.begin_reading(false);
+        table.read(net, route(5, &[hop("10.0.0.1", 3)]));
+        table.read(other, route(5, &[hop("10.0.0.1", 3)]));
+        table.read(net, route(2, &[hop("10.0.0.2", 3)]));
+        assert_eq!(table.end_reading(false), []);
+        let changes = via(&mut table);
+        if round == 0 {
+            assert_eq!(changes, ["10.1.0.0/16 10.0.0.2%1*1", "10.2.0.0/16 10.0.0.1%1*1"]);
+        }
+        assert_eq!(table.standing(), Standing { kernel: 2, in_sync: 2, ..Standing::default() });
+    }
+}
+
+#[test]
+fn a_family_that_is_read_leaves_the_other_alone() {
+    let (mut table, four, six) = (table(), prefix("10.1.0.0/16"), prefix("2001:db8::/32"));
+    table.edit(four, route(5, &[hop("10.0.0.1", 3)]), Edit::Prepend);
+    table.edit(six, route(5, &[hop("fe80::1", 3)]), Edit::Prepend);
+    table.begin_reading(false);
+    let gone = table.end_reading(false);
+    assert_eq!(gone, [four]);
+    table.forget(&gone);
+    assert_eq!(via(&mut table), ["2001:db8::/32 fe80::1%1*1"]);
+    assert_eq!(table.standing().kernel, 1);
+}
+
+#[test]
+fn what_was_adopted_late_goes_if_the_kernel_has_it_not() {
+    let (mut table, net) = (table(), prefix("10.1.0.0/16"));
+    table.adopt([net]);
+    assert_eq!(via(&mut table), ["10.1.0.0/16 -"]);
+    assert!(table.is_in_sync());
+}
