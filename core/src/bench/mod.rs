@@ -14,6 +14,7 @@ mod parts;
 mod passes;
 mod report;
 mod routes;
+mod rule_seeds;
 mod rule_sets;
 mod stage;
 mod start;

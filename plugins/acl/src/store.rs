@@ -503,7 +503,8 @@ fn gone<'n, T>(names: impl Iterator<Item = &'n String>, left: &BTreeMap<String, 
     names.filter(|name| !left.contains_key(*name)).cloned().collect()
 }
 
-const VIRTUAL_REASSEMBLY: [&str; 2] = ["ip4-virtual-reassembly", "ip6-virtual-reassembly"];
+const VIRTUAL_REASSEMBLY: [&str; 3] =
+    ["ip4-virtual-reassembly", "ip6-virtual-reassembly", "l2-virtual-reassembly"];
 
 /// Nothing of that name.
 fn missing<'n>(what: &str, name: &str, known: impl Iterator<Item = &'n String>) -> Failure {

@@ -259,11 +259,19 @@ fn later_fragments_pass_by_what_their_first_one_said() {
     let field = host.control(|control| L4Ports::field(control).unwrap());
     let later = udp((ALICE, 1), (BOB, 53)).fragment(64, false).to_vec();
     let noted = |port: u8| L4Ports::of_first(IpProtocol::UDP, &[0, 1, 0, port, 0, 8, 0, 0]).of_later();
-    for (port, passes) in [(53, true), (54, false)] {
-        let sample = raddle_plugin_api::testing::Sample::new(later.clone()).with_field(&field, noted(port));
-        host.nodes(&["acl-ip4-in"]);
-        let run = host.run_named("acl-ip4-in", [sample.with_rx_interface(lan)]);
-        assert_eq!(run.drops().is_empty(), passes, "{}", run.summary());
+    let in_frame = [&[2; 12][..], &[0x81, 0x00, 0, 7, 0x08, 0x00], &later].concat();
+    host.nodes(&["acl-ip4-in", "acl-l2-in"]);
+    for (node, bytes) in [("acl-ip4-in", later), ("acl-l2-in", in_frame)] {
+        let mut passes = |sample: raddle_plugin_api::testing::Sample| {
+            let run = host.run_named(node, [sample.with_rx_interface(lan)]);
+            assert_eq!(run.sent().len() + run.drops().len(), 1, "{}", run.summary());
+            run.drops().is_empty()
+        };
+        let sample = || raddle_plugin_api::testing::Sample::new(bytes.clone());
+        assert!(passes(sample().with_field(&field, noted(53))), "{node}");
+        assert!(!passes(sample().with_field(&field, noted(54))), "{node}");
+        // Nothing is known of it: rules about ports do not match.
+        assert!(!passes(sample()), "{node}");
     }
 }
 

@@ -14,3 +14,5 @@ pub use expand::{Expanded, MOST_ENTRIES, TooManyEntries, expand};
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod update_tests;
