@@ -3,6 +3,8 @@
 mod classifier;
 mod entry;
 mod expand;
+mod leaf;
+mod parts;
 mod tree;
 mod window;
 

@@ -16,7 +16,7 @@ struct Current {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(16))]
+    #![proptest_config(ProptestConfig::with_cases(6))]
 
     #[test]
     fn each_frame_is_judged_by_one_list_while_lists_are_replaced(
