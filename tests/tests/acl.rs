@@ -391,3 +391,37 @@ fn lists_change_under_traffic_and_are_shown_as_the_file_that_makes_them() -> Res
     })?;
     daemon.stop()
 }
+
+/// Who says to be another one in ARP is not heard, on routed interfaces and on switched ones.
+#[test]
+fn arp_is_judged_by_mac_ip_rules_routed_and_cross_connected() -> Result<()> {
+    if !requirement::met(NEEDS) {
+        return Ok(());
+    }
+    for is_routed in [true, false] {
+        let (topology, config) = place(is_routed, "")?;
+        let (alice, bob) = (topology.host("alice"), topology.host("bob"));
+        let daemon = Daemon::start(&topology.router, &config)?;
+        let target = if is_routed { alice.spec.gateway4 } else { bob.spec.ipv4 };
+        daemon.ctl(&format!("acl replace-mac-list m rules permit {} {}", alice.mac()?, alice.spec.ipv4))?;
+        daemon.ctl("acl apply east mac-list m")?;
+        let mut judge = Judge::start(&alice.namespace)?;
+        let answers = judge.run(
+            "
+            def asks(sender, source, wait):
+                request = ARP(op=1, hwsrc=source, psrc=sender, pdst=args['target'])
+                frame = Ether(src=source, dst='ff:ff:ff:ff:ff:ff') / request
+                # The answer goes to who asks.
+                return ask(frame, lambda p: ARP in p and p[ARP].op == 2 and p[ARP].pdst == sender, wait) is not None
+            result = [asks(args['own'], mac(), 20), asks(args['other'], mac(), 2),
+                      asks(args['own'], '02:00:00:00:00:77', 2), asks(args['own'], mac(), 20)]
+            ",
+            json!({ "target": target, "own": alice.spec.ipv4, "other": "10.0.1.99" }),
+        )?;
+        let errors = daemon.ctl("show errors")?;
+        assert_eq!(answers, json!([true, false, false, true]), "routed: {is_routed}\n{errors}");
+        assert!(errors.contains("mac-ip"), "routed: {is_routed}\n{errors}");
+        daemon.stop()?;
+    }
+    Ok(())
+}

@@ -16,6 +16,7 @@ mod report;
 mod routes;
 mod rule_seeds;
 mod rule_sets;
+mod sessions;
 mod stage;
 mod start;
 mod upgrade;

@@ -485,6 +485,13 @@ fn marked_rules_are_logged_and_traced_packets_tell_their_rule() {
         "acl action=deny list=l rule=1 interface=lan direction=in protocol=udp source=10.0.0.2 source-port=9 \
          destination=192.0.2.2 destination-port=53 bytes=28"
     );
+    host.set_trace(true);
+    assert!(passes_in(&mut host, "lan", &tcp((ALICE, 9), (BOB, 80), TcpFlags::SYN)));
+    let said = host.trace().into_iter().find(|trace| trace.node == "acl-ip4-in").map(|trace| trace.text);
+    assert_eq!(
+        said.as_deref(),
+        Some("acl in: tcp 10.0.0.2 port 9 > 192.0.2.2 port 80: permit, list l rule 2")
+    );
 }
 
 #[test]
