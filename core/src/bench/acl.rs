@@ -105,10 +105,13 @@ macro_rules! rule_set_cases {
 }
 
 rule_set_cases! {
+    acl_kind_50, acl_kind_50_flows, Kind::Acl, 50;
     acl_kind_1k, acl_kind_1k_flows, Kind::Acl, 1_000;
     acl_kind_10k, acl_kind_10k_flows, Kind::Acl, 10_000;
+    fw_kind_50, fw_kind_50_flows, Kind::Fw, 50;
     fw_kind_1k, fw_kind_1k_flows, Kind::Fw, 1_000;
     fw_kind_10k, fw_kind_10k_flows, Kind::Fw, 10_000;
+    ipc_kind_50, ipc_kind_50_flows, Kind::Ipc, 50;
     ipc_kind_1k, ipc_kind_1k_flows, Kind::Ipc, 1_000;
     ipc_kind_10k, ipc_kind_10k_flows, Kind::Ipc, 10_000;
 }
