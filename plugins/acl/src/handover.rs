@@ -1,7 +1,7 @@
 //! What another version of the plugin is told in an upgrade, beside the sessions that it finds: what numbers in them mean,
 //! when they were last judged, and what rules have counted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use raddle_plugin_api::prelude::*;
 use raddle_plugin_api::state;
@@ -20,6 +20,8 @@ pub struct Handover {
     pub epochs: BTreeMap<u32, u32>,
     /// The last epoch that was given out.
     pub last_epoch: u32,
+    /// Indices of interfaces that may have sessions.
+    pub stateful: BTreeSet<u32>,
     /// The lists by name.
     pub lists: BTreeMap<String, ListState>,
     /// The last number that a list was given.

@@ -253,6 +253,23 @@ fn sessions_outlive_a_change_until_they_are_judged_again() {
 }
 
 #[test]
+fn sessions_outlive_lists_that_begin_none_any_more() {
+    let mut host = host(REFLECT);
+    assert!(passes_out(&mut host, "wan", &udp((ALICE, 1), (BOB, 53))));
+    command(&mut host, REPLACE, json!({ "list": "out", "rules": "permit tcp; deny ip" }));
+    assert!(passes_in(&mut host, "wan", &udp((BOB, 53), (ALICE, 1))));
+    assert!(passes_out(&mut host, "wan", &udp((ALICE, 1), (BOB, 53))));
+    assert!(!passes_out(&mut host, "wan", &udp((ALICE, 2), (BOB, 53))));
+    // The next version finds them too.
+    host.set_config(REFLECT.replace("reflect ip", "deny ip"));
+    host.upgrade();
+    assert!(passes_in(&mut host, "wan", &udp((BOB, 53), (ALICE, 1))));
+    command(&mut host, "acl recheck [<interface>]", json!({ "interface": "wan" }));
+    assert!(!passes_in(&mut host, "wan", &udp((BOB, 53), (ALICE, 1))));
+    assert_eq!(command(&mut host, "show acl interfaces", json!({}))[0]["sessions"], 0);
+}
+
+#[test]
 fn later_fragments_pass_by_what_their_first_one_said() {
     let mut host = host("[acl.lists]\nl = ['permit udp to any port 53']\n[acl.interface.lan]\nin = ['l']");
     let lan = host.interface("lan");
@@ -485,12 +502,11 @@ fn marked_rules_are_logged_and_traced_packets_tell_their_rule() {
         "acl action=deny list=l rule=1 interface=lan direction=in protocol=udp source=10.0.0.2 source-port=9 \
          destination=192.0.2.2 destination-port=53 bytes=28"
     );
-    host.set_trace(true);
+    host.trace(true);
     assert!(passes_in(&mut host, "lan", &tcp((ALICE, 9), (BOB, 80), TcpFlags::SYN)));
-    let said = host.trace().into_iter().find(|trace| trace.node == "acl-ip4-in").map(|trace| trace.text);
     assert_eq!(
-        said.as_deref(),
-        Some("acl in: tcp 10.0.0.2 port 9 > 192.0.2.2 port 80: permit, list l rule 2")
+        host.trace_texts("acl-ip4-in"),
+        ["acl in: tcp 10.0.0.2 port 9 > 192.0.2.2 port 80: permit, list l rule 2"]
     );
 }
 
