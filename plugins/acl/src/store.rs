@@ -344,6 +344,7 @@ impl Store {
                 .collect(),
         };
         Handover {
+            section: Some(self.config()),
             epochs: self.epochs.iter().map(|(interface, epoch)| (interface.0, *epoch)).collect(),
             last_epoch: self.next_epoch,
             stateful: self.stateful.iter().map(|interface| interface.0).collect(),

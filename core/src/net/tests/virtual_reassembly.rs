@@ -21,7 +21,8 @@ fn host() -> Harness {
     host.set_feature(lan, "ip4-virtual-reassembly", true);
     host.set_feature(lan, "ip6-virtual-reassembly", true);
     let wan = host.interface("wan");
-    [lan, wan].map(|port| host.set_feature(port, "l2-virtual-reassembly", true));
+    host.set_feature(lan, "l2-virtual-reassembly", true);
+    host.set_feature(wan, "l2-virtual-reassembly", true);
     host
 }
 
