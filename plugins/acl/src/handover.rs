@@ -1,5 +1,5 @@
-//! What another version of the plugin is told in an upgrade, beside the sessions that it finds: what is applied, what numbers in them mean,
-//! when they were last judged, and what rules have counted.
+//! What another version of the plugin is told in an upgrade, beside the sessions that it finds: what is applied, what numbers in
+//! sessions mean, when they were last judged, and what rules have counted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
