@@ -16,6 +16,10 @@ use super::workload::{Random, Workload};
 
 /// Flows of the stateless cases.
 const FLOWS: usize = 1 << 16;
+/// Where they come from, network and mask.
+const FLOW_SOURCES: (u32, u32) = (0x1400_0000, 0xfff0_0000);
+/// Where they go.
+const FLOW_DESTINATIONS: (u32, u32) = (0x1480_0000, 0xfff0_0000);
 
 /// Routes for all of it, the lists, and `more` of the section.
 fn configuration(workers: usize, packets: &Packets<'_>, rules: &[String], more: &str) -> String {
@@ -34,7 +38,9 @@ fn configuration(workers: usize, packets: &Packets<'_>, rules: &[String], more: 
 
 /// Rules of which no packet of the case meets one, and one behind them that all do.
 fn missed(count: usize) -> Vec<String> {
-    let missing = rule_set(Kind::Acl, count + count / 8 + 8).into_iter().filter(|rule| !rule.is_open());
+    let missing = rule_set(Kind::Acl, count + count / 8 + 8)
+        .into_iter()
+        .filter(|rule| rule.misses(FLOW_SOURCES, FLOW_DESTINATIONS));
     let mut rules: Vec<_> = missing.take(count - 1).map(|rule| rule.text("deny")).collect();
     rules.push("permit ip".to_owned());
     rules
@@ -69,11 +75,12 @@ pub(super) fn flows(count: usize) -> Workload {
     let mut random = Random(50);
     let frames = (0..count).map(|_| {
         frame(&Flow {
-            source: 0x1400_0000 | random.below(1 << 20) as u32,
-            destination: 0x1480_0000 | random.below(1 << 20) as u32,
+            source: FLOW_SOURCES.0 | random.below(1 << 20) as u32,
+            destination: FLOW_DESTINATIONS.0 | random.below(1 << 20) as u32,
             source_port: 1024 + random.below(60_000) as u16,
             destination_port: 1 + random.below(1023) as u16,
             protocol: if random.below(2) == 0 { 6 } else { 17 },
+            flags: TcpFlags::SYN.0,
         })
     });
     Workload::of_frames(frames.collect())
@@ -98,10 +105,13 @@ macro_rules! rule_set_cases {
 }
 
 rule_set_cases! {
+    acl_kind_50, acl_kind_50_flows, Kind::Acl, 50;
     acl_kind_1k, acl_kind_1k_flows, Kind::Acl, 1_000;
     acl_kind_10k, acl_kind_10k_flows, Kind::Acl, 10_000;
+    fw_kind_50, fw_kind_50_flows, Kind::Fw, 50;
     fw_kind_1k, fw_kind_1k_flows, Kind::Fw, 1_000;
     fw_kind_10k, fw_kind_10k_flows, Kind::Fw, 10_000;
+    ipc_kind_50, ipc_kind_50_flows, Kind::Ipc, 50;
     ipc_kind_1k, ipc_kind_1k_flows, Kind::Ipc, 1_000;
     ipc_kind_10k, ipc_kind_10k_flows, Kind::Ipc, 10_000;
 }
@@ -159,14 +169,14 @@ fn frame(flow: &Flow) -> Vec<u8> {
     frame.extend(ip.as_bytes());
     match IpProtocol(flow.protocol) {
         IpProtocol::TCP => {
-            let tcp = TcpHeader::new(flow.source_port, flow.destination_port, 1, 0, TcpFlags::SYN);
+            let tcp = TcpHeader::new(flow.source_port, flow.destination_port, 1, 0, TcpFlags(flow.flags));
             frame.extend(tcp.as_bytes());
         }
         IpProtocol::UDP => {
             let udp = UdpHeader::new(flow.source_port, flow.destination_port, length - UdpHeader::LENGTH);
             frame.extend(udp.expect("it is short").as_bytes());
         }
-        _ => frame.extend([8, 0, 0, 0, 0, 1, 0, 1]),
+        _ => frame.extend([flow.flags, 0, 0, 0, 0, 1, 0, 1]),
     }
     frame.resize(BYTES, 0);
     frame

@@ -16,7 +16,7 @@ use crate::host::{Engine, EngineConfig};
 use crate::runtime::{Clock, NodeTotals};
 
 /// Names of the cases.
-pub const PART_CASES: [&str; 11] = [
+pub const PART_CASES: [&str; 12] = [
     "loop-empty",
     "node-call-1",
     "node-call-8",
@@ -24,6 +24,7 @@ pub const PART_CASES: [&str; 11] = [
     "node-call-256",
     "trace-off",
     "handoff",
+    "sessions",
     "splice",
     "upgrade-acl",
     "upgrade-nat64",
@@ -59,6 +60,7 @@ pub fn run(options: &BenchOptions) -> anyhow::Result<Vec<PartResult>> {
             "loop-empty" => loop_empty(options),
             "trace-off" => trace_off(options),
             "handoff" => handoff(options),
+            "sessions" => super::sessions::run(options),
             "splice" => splice(),
             "start" => super::start::run(options),
             "upgrade-acl" => super::upgrade::run(options, case, "acl-reflect-10k"),

@@ -87,7 +87,7 @@ impl Acl {
     ) -> Result<R, Failure> {
         let mut draft = self.store().clone();
         let result = change(&mut draft)?;
-        let attachments = draft.attach(control)?;
+        let attachments = draft.attach(control, |interface| self.counts.of(interface) > 0)?;
         // From here on nothing is refused.
         self.attachments.publish(control, attachments);
         draft.switch_features(control);

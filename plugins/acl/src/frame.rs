@@ -2,11 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use raddle_plugin_api::wire::{
-    EtherType, EthernetHeader, Ip4Header, Ip6Header, Ip6Upper, IpProtocol, MacAddress,
-};
-
-use crate::fragment_memory::DatagramKey;
+use raddle_plugin_api::wire::{EtherType, EthernetHeader, Ip4Header, Ip6Header, MacAddress};
 
 /// Bytes of a VLAN tag.
 const TAG: usize = 4;
@@ -64,73 +60,6 @@ pub fn arp_sender(bytes: &[u8]) -> Option<IpAddr> {
     Some(IpAddr::V4(Ipv4Addr::from(sender)))
 }
 
-/// A fragment, as far as its datagram's transport header goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FragmentLook {
-    /// What its datagram is known by; interface and direction are to be filled in.
-    pub key: DatagramKey,
-    /// Where its data begins in the datagram's, in bytes.
-    pub offset: u16,
-    /// What the datagram's data begins with, as far as this fragment tells.
-    pub protocol: IpProtocol,
-}
-
-impl FragmentLook {
-    /// Of the IPv4 packet at the front of `bytes`; `None` if it is whole.
-    pub fn ip4(bytes: &[u8]) -> Option<Self> {
-        let (header, _) = Ip4Header::parse(bytes)?;
-        header.is_fragment().then(|| Self {
-            key: [
-                u64::from(header.source().to_bits()) << 32 | u64::from(header.destination().to_bits()),
-                u64::from(header.identification()) << 8 | u64::from(header.protocol().0),
-                0,
-                0,
-                4,
-                0,
-            ],
-            offset: header.fragment_offset(),
-            protocol: header.protocol(),
-        })
-    }
-
-    /// As [`FragmentLook::ip4`], of an IPv6 packet.
-    pub fn ip6(bytes: &[u8]) -> Option<Self> {
-        let (header, _) = Ip6Header::parse(bytes)?;
-        if !header.next_header().is_extension() {
-            return None;
-        }
-        let upper = Ip6Upper::find(bytes).ok().filter(Ip6Upper::is_fragment)?;
-        let fragment = upper.fragment?;
-        let (source, destination) = (header.source(), header.destination());
-        let (high, low) = (source.high() ^ destination.high().rotate_left(32), source.low());
-        Some(Self {
-            key: [high, low, destination.low(), destination.high(), 6, fragment.identification.into()],
-            offset: fragment.offset,
-            protocol: upper.protocol,
-        })
-    }
-
-    /// Whether the fragment could overwrite what rules look at, which the first one has: ports, and the flags of TCP
-    /// (RFC 3128, RFC 5722).
-    pub fn overwrites_transport(&self) -> bool {
-        self.offset > 0 && self.offset < 16 && matches!(self.protocol, IpProtocol::TCP)
-    }
-
-    /// Whether the transport header has to be there in a first fragment (RFC 1858, RFC 7112).
-    pub fn needs_transport(&self) -> bool {
-        self.offset == 0
-            && matches!(
-                self.protocol,
-                IpProtocol::TCP
-                    | IpProtocol::UDP
-                    | IpProtocol::UDP_LITE
-                    | IpProtocol::SCTP
-                    | IpProtocol::ICMP4
-                    | IpProtocol::ICMP6
-            )
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -153,7 +82,6 @@ mod tests {
             if let Some(look) = FrameLook::of(&bytes) {
                 let _ = look.address(&bytes);
             }
-            let _ = (FragmentLook::ip4(&bytes), FragmentLook::ip6(&bytes));
         }
     }
 }

@@ -1,13 +1,14 @@
-//! What another version of the plugin is told in an upgrade, beside the sessions that it finds: what numbers in them mean,
-//! when they were last judged, and what rules have counted.
+//! What another version of the plugin is told in an upgrade, beside the sessions that it finds: what is applied, what numbers in
+//! sessions mean, when they were last judged, and what rules have counted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use raddle_plugin_api::prelude::*;
 use raddle_plugin_api::state;
 use serde::{Deserialize, Serialize};
 
 use crate::acl::acl;
+use crate::config::AclConfig;
 use crate::hits::Amount;
 
 state! { "acl", version: 1, oldest: 1, export: export, import: import }
@@ -16,10 +17,14 @@ state! { "acl", version: 1, oldest: 1, export: export, import: import }
 #[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Handover {
+    /// Sets, lists and where they are applied, as they are: commands may have changed what the file says.
+    pub section: Option<AclConfig>,
     /// By index of the interface: the epoch of its sessions.
     pub epochs: BTreeMap<u32, u32>,
     /// The last epoch that was given out.
     pub last_epoch: u32,
+    /// Indices of interfaces that may have sessions.
+    pub stateful: BTreeSet<u32>,
     /// The lists by name.
     pub lists: BTreeMap<String, ListState>,
     /// The last number that a list was given.
@@ -55,6 +60,9 @@ fn import(control: &mut Control<'_>, _version: u32, bytes: &[u8]) -> Result<(), 
     let handover: Handover = serde_json::from_slice(bytes)
         .map_err(|error| failure!("what the version before has told: {error}"))?;
     acl(control)?.change(control, |store| {
+        if let Some(section) = &handover.section {
+            store.read_again(section)?;
+        }
         store.take_over(&handover);
         Ok(())
     })

@@ -119,9 +119,14 @@ pub struct Judge<'j, 'm> {
 }
 
 impl<'j, 'm> Judge<'j, 'm> {
-    /// Judges by what there is, now.
-    pub fn new(acl: &'j Acl, worker: &'j Worker<'j>, sessions: &'j mut Sessions<'m>, now_ns: u64) -> Self {
-        let timeouts = &acl.attachments.read(worker).timeouts;
+    /// Judges with sessions that last as long as `timeouts` says.
+    pub fn new(
+        acl: &'j Acl,
+        timeouts: &'j Timeouts,
+        worker: &'j Worker<'j>,
+        sessions: &'j mut Sessions<'m>,
+        now_ns: u64,
+    ) -> Self {
         Self { worker, sessions, counts: &acl.counts, timeouts, now_ns, began: false }
     }
 

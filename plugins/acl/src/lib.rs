@@ -14,7 +14,6 @@ pub mod compile;
 mod config;
 mod direction;
 mod family;
-mod fragment_memory;
 mod frame;
 mod handover;
 mod hits;
@@ -73,7 +72,7 @@ feature! { "acl-in", node: AclNode<Ip6, WORDS6, false>, arc: "ip6-multicast", fa
 feature! { "acl-out", node: AclNode<Ip4, WORDS4, true>, arc: "ip4-output", fail_closed }
 feature! { "acl-out", node: AclNode<Ip6, WORDS6, true>, arc: "ip6-output", fail_closed }
 feature! { "acl-arp-in", node: AclArp, arc: "arp", fail_closed }
-feature! { "acl-l2-in", node: AclL2<false>, arc: "l2-input", fail_closed }
+feature! { "acl-l2-in", node: AclL2<false>, arc: "l2-input", runs_after: ["l2-virtual-reassembly"], fail_closed }
 feature! { "acl-l2-out", node: AclL2<true>, arc: "interface-output", runs_before: ["l2-tag-rewrite"], fail_closed }
 
 /// Makes what nodes and commands share, and applies what the configuration says to the interfaces that are there.

@@ -17,6 +17,7 @@ use crate::judge::{Judge, Judgement, Subject, flow_look};
 use crate::lanes::{Lanes, Scope, view};
 use crate::log::{LogLimit, LogLine};
 use crate::node_aging::LOOK_NS;
+use crate::policy::Attachments;
 use crate::trace::{AclTrace, FlowText};
 use crate::verdict::AclError;
 
@@ -80,7 +81,7 @@ where
         let interface = first.unwrap_or(InterfaceIndex::NONE);
         let attachment = attachments.of(interface).filter(|attachment| OUT || attachment.link.is_none());
         let Some(attachment) = attachment.filter(|_| !vector.is_traced()) else {
-            return vector.each(|env, packet| pass_one(acl, ports, log, env, packet, None));
+            return vector.each(|env, packet| pass_one(acl, attachments, ports, log, env, packet, None));
         };
         let scope = Scope {
             acl,
@@ -97,7 +98,10 @@ where
         vector.each_plain(
             #[inline(always)]
             |_, position, _| lanes.outcome(position).verdict(),
-            |env, position, packet| pass_one(acl, ports, log, env, packet, lanes.place(position)),
+            // The lists that the place is of, not those that may have come since.
+            |env, position, packet| {
+                pass_one(acl, attachments, ports, log, env, packet, lanes.place(position))
+            },
         );
     }
 }
@@ -106,10 +110,12 @@ impl<F: Family<W>, const W: usize, const OUT: bool> AclNode<F, W, OUT> {
     const DIRECTION: Direction = if OUT { Direction::Out } else { Direction::In };
 }
 
-/// Judges one packet and sends it where that says. `place` is that of the first rule that matches it, if it is known.
+/// Judges one packet by what is applied, `attachments`, and sends it where that says. `place` is that of the first rule there that
+/// matches it, if it is known.
 #[inline(never)]
 fn pass_one<F: Role<W>, const W: usize, const OUT: bool>(
     acl: &Acl,
+    attachments: &Attachments,
     ports: &Field<L4Ports>,
     log: &mut LogLimit,
     env: &Env<'_, AclNode<F, W, OUT>>,
@@ -122,7 +128,6 @@ where
     let direction = AclNode::<F, W, OUT>::DIRECTION;
     let worker = env.worker();
     let (bytes, interface, length) = view(packet, direction);
-    let attachments = acl.attachments.read(worker);
     let attachment = attachments.of(interface);
     let read = F::read(bytes, || Some(L4Ports::of(packet, ports)));
     let seen = read.unwrap_or_default();
@@ -134,7 +139,7 @@ where
                 if attachment.stateful { flow_look::<F, W>(acl, bytes, interface, &seen) } else { None };
             let subject = Subject { seen: &seen, interface, direction, bytes: length.into(), place };
             acl.sessions.with(worker, |sessions| {
-                let mut judge = Judge::new(acl, worker, sessions, env.now_ns());
+                let mut judge = Judge::new(acl, &attachments.timeouts, worker, sessions, env.now_ns());
                 let judgement = judge.judge::<F, W>(attachment, &subject, look.as_ref());
                 if judge.began {
                     // The thread may sleep behind this pass, and has to look at what ends first.

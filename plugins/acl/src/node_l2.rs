@@ -10,13 +10,12 @@ use raddle_plugin_api::{InterfaceIndex, L4Ports};
 use crate::acl::{Acl, acl};
 use crate::direction::Direction;
 use crate::family::{Family, Ip4, Ip6};
-use crate::fragment_memory::FragmentMemory;
-use crate::frame::{FragmentLook, FrameLook};
+use crate::frame::FrameLook;
 use crate::judge::{Judge, Judgement, Subject, flow_look};
-use crate::key::Kind;
 use crate::log::{LogLimit, LogLine};
 use crate::node_aging::LOOK_NS;
 use crate::policy::Attachment;
+use crate::session::Timeouts;
 use crate::trace::{AclTrace, FlowText};
 use crate::verdict::AclError;
 
@@ -26,7 +25,7 @@ node!(AclL2<true>);
 /// The node.
 pub struct AclL2<const OUT: bool> {
     acl: Arc<Acl>,
-    fragments: FragmentMemory,
+    ports: Field<L4Ports>,
     log: LogLimit,
 }
 
@@ -39,7 +38,7 @@ impl<const OUT: bool> Node for AclL2<OUT> {
 
     fn new(init: &NodeInit<'_>) -> Result<Self, Failure> {
         const { assert!(BUFFER_DATA_BYTES > 256, "headers are in a packet's first buffer") };
-        Ok(Self { acl: acl(init)?, fragments: FragmentMemory::new(), log: LogLimit::default() })
+        Ok(Self { acl: acl(init)?, ports: L4Ports::field(init)?, log: LogLimit::default() })
     }
 
     fn process(&mut self, vector: Vector<'_, Self>) {
@@ -57,9 +56,9 @@ impl<const OUT: bool> AclL2<OUT> {
             return Verdict::Continue;
         }
         let acl = Arc::clone(&self.acl);
-        let Some(attachment) = acl.attachments.read(env.worker()).of(interface) else {
-            return Verdict::Continue;
-        };
+        let attachments = acl.attachments.read(env.worker());
+        let Some(attachment) = attachments.of(interface) else { return Verdict::Continue };
+        let scope = (attachment, &attachments.timeouts);
         let Some(frame) = FrameLook::of(packet.bytes()) else { return Verdict::Drop(AclError::Malformed) };
         if !OUT
             && let Some(link) = &attachment.link
@@ -68,12 +67,8 @@ impl<const OUT: bool> AclL2<OUT> {
             return Verdict::Drop(refusal.into());
         }
         match frame.ethertype {
-            EtherType::IP4 => {
-                self.judge::<Ip4, _>(env, packet, attachment, interface, frame, FragmentLook::ip4)
-            }
-            EtherType::IP6 => {
-                self.judge::<Ip6, _>(env, packet, attachment, interface, frame, FragmentLook::ip6)
-            }
+            EtherType::IP4 => self.judge::<Ip4, _>(env, packet, scope, interface, frame),
+            EtherType::IP6 => self.judge::<Ip6, _>(env, packet, scope, interface, frame),
             // The white list of ethertypes is for all others.
             _ => Verdict::Continue,
         }
@@ -83,38 +78,24 @@ impl<const OUT: bool> AclL2<OUT> {
         &mut self,
         env: &Env<'_, Self>,
         packet: &mut Packet<'_>,
-        attachment: &Attachment,
+        (attachment, timeouts): (&Attachment, &Timeouts),
         interface: InterfaceIndex,
         frame: FrameLook,
-        fragment: impl FnOnce(&[u8]) -> Option<FragmentLook>,
     ) -> L2Verdict {
         if attachment.policy(Self::DIRECTION).is_none() && !attachment.stateful {
             return Verdict::Continue;
         }
         let (acl, now_ns) = (Arc::clone(&self.acl), env.now_ns());
         let bytes = packet.bytes().get(frame.payload_at..).unwrap_or_default();
-        let fragment = fragment(bytes).map(|mut look| {
-            look.key[4] |= u64::from(interface.0) << 8 | u64::from(OUT) << 4;
-            look
-        });
-        if fragment.is_some_and(|look| look.overwrites_transport()) {
-            return Verdict::Drop(AclError::TinyFragment);
-        }
-        let noted = || self.fragments.find(&fragment?.key, now_ns);
+        // `l2-virtual-reassembly` has noted it; of what was routed, the nodes there.
+        let noted = || Some(L4Ports::of(packet, &self.ports));
         let Ok(seen) = F::read(bytes, noted) else { return Verdict::Drop(AclError::Malformed) };
-        if let Some(look) = fragment.filter(|look| look.offset == 0) {
-            if look.needs_transport() && seen.kind == Kind::None && seen.key.words[F::META] & 1 == 0 {
-                return Verdict::Drop(AclError::TinyFragment);
-            }
-            let behind = bytes.get(usize::from(seen.transport_at)..).unwrap_or_default();
-            self.fragments.note(&look.key, L4Ports::of_first(look.protocol, behind), now_ns);
-        }
         let look = if attachment.stateful { flow_look::<F, W>(&acl, bytes, interface, &seen) } else { None };
         let length = (packet.len() - frame.payload_at.min(packet.len())) as u64;
         let subject =
             Subject { seen: &seen, interface, direction: Self::DIRECTION, bytes: length, place: None };
         let judgement = acl.sessions.with(env.worker(), |sessions| {
-            let mut judge = Judge::new(&acl, env.worker(), sessions, now_ns);
+            let mut judge = Judge::new(&acl, timeouts, env.worker(), sessions, now_ns);
             let judgement = judge.judge::<F, W>(attachment, &subject, look.as_ref());
             if judge.began {
                 env.worker().wake_at(now_ns + LOOK_NS);

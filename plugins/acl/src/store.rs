@@ -44,6 +44,10 @@ pub struct Store {
     /// By interface: when its sessions were last to be judged again.
     epochs: BTreeMap<InterfaceIndex, u32>,
     next_epoch: u32,
+    /// Interfaces whose lists begin sessions, or did and there may be some left.
+    stateful: BTreeSet<InterfaceIndex>,
+    /// Another version has left its sessions, whose number is not known yet.
+    is_taken_over: bool,
     /// Features as they are to be, by interface.
     wanted: BTreeMap<InterfaceIndex, Switched>,
     held: BTreeMap<InterfaceIndex, Switched>,
@@ -68,6 +72,8 @@ impl Store {
             next_list: 0,
             epochs: BTreeMap::new(),
             next_epoch: 1,
+            stateful: BTreeSet::new(),
+            is_taken_over: false,
             wanted: BTreeMap::new(),
             held: BTreeMap::new(),
         };
@@ -338,8 +344,10 @@ impl Store {
                 .collect(),
         };
         Handover {
+            section: Some(self.config()),
             epochs: self.epochs.iter().map(|(interface, epoch)| (interface.0, *epoch)).collect(),
             last_epoch: self.next_epoch,
+            stateful: self.stateful.iter().map(|interface| interface.0).collect(),
             lists: self.lists.iter().map(|(name, of)| (name.clone(), list(of))).collect(),
             last_list: self.next_list,
         }
@@ -350,6 +358,8 @@ impl Store {
         self.epochs =
             handover.epochs.iter().map(|(interface, epoch)| (InterfaceIndex(*interface), *epoch)).collect();
         self.next_epoch = handover.last_epoch;
+        self.stateful = handover.stateful.iter().copied().map(InterfaceIndex).collect();
+        self.is_taken_over = true;
         self.next_list = handover.last_list;
         for (name, list) in &mut self.lists {
             let Some(before) = handover.lists.get(name) else {
@@ -373,6 +383,7 @@ impl Store {
     /// An interface is gone; what was said of its name stays, for when it comes again.
     pub fn forget(&mut self, interface: InterfaceIndex) {
         self.epochs.remove(&interface);
+        self.stateful.remove(&interface);
         self.wanted.remove(&interface);
         self.held.remove(&interface);
     }
@@ -382,12 +393,18 @@ impl Store {
         self.next_epoch
     }
 
-    /// Compiles what is applied, for the interfaces that are there.
+    /// Compiles what is applied, for the interfaces that are there. Those whose lists begin no sessions any more go on looking at
+    /// sessions as long as there are some, as `has_sessions` tells.
     ///
     /// # Errors
     /// Lists become too large.
-    pub fn attach(&mut self, control: &Control<'_>) -> Result<Attachments, Failure> {
+    pub fn attach(
+        &mut self,
+        control: &Control<'_>,
+        has_sessions: impl Fn(InterfaceIndex) -> bool,
+    ) -> Result<Attachments, Failure> {
         let interfaces = control.interfaces()?;
+        let is_taken_over = std::mem::take(&mut self.is_taken_over);
         let mut attachments = Attachments { rows: Vec::new(), timeouts: self.timeouts.timeouts() };
         self.wanted.clear();
         let mut transport_out = false;
@@ -395,6 +412,7 @@ impl Store {
         for interface in &interfaces {
             let Some(rules) = self.interfaces.get(&interface.name).cloned() else {
                 self.epochs.remove(&interface.index);
+                self.stateful.remove(&interface.index);
                 continue;
             };
             let mut policies = [None, None];
@@ -406,7 +424,14 @@ impl Store {
             }
             let reflects =
                 |policy: &Option<Arc<Policy>>| policy.as_ref().is_some_and(|policy| policy.reflects);
-            let stateful = policies.iter().any(reflects);
+            let may_have_some =
+                self.stateful.contains(&interface.index) && (is_taken_over || has_sessions(interface.index));
+            let stateful = policies.iter().any(reflects) || may_have_some;
+            if stateful {
+                self.stateful.insert(interface.index);
+            } else {
+                self.stateful.remove(&interface.index);
+            }
             let link = (rules.mac_list.is_some() || rules.ethertypes.is_some()).then(|| {
                 let macs = rules.mac_list.as_ref().and_then(|name| self.mac_lists.get(name));
                 let ethertypes = rules.ethertypes.as_ref();
@@ -503,7 +528,8 @@ fn gone<'n, T>(names: impl Iterator<Item = &'n String>, left: &BTreeMap<String, 
     names.filter(|name| !left.contains_key(*name)).cloned().collect()
 }
 
-const VIRTUAL_REASSEMBLY: [&str; 2] = ["ip4-virtual-reassembly", "ip6-virtual-reassembly"];
+const VIRTUAL_REASSEMBLY: [&str; 3] =
+    ["ip4-virtual-reassembly", "ip6-virtual-reassembly", "l2-virtual-reassembly"];
 
 /// Nothing of that name.
 fn missing<'n>(what: &str, name: &str, known: impl Iterator<Item = &'n String>) -> Failure {

@@ -14,7 +14,6 @@ error! {
         TableFull => "table-full": "no room for one more session",
         SessionEnded => "session-ended": "its session was judged again by lists that have changed, and is not allowed any more",
         Malformed => "malformed": "IP header or extension headers cut short, out of order, or too many",
-        TinyFragment => "tiny-fragment": "a fragment that hides or overwrites the transport header",
         Congested => "congested": "the thread that has its session takes no more packets",
         EtherType => "ethertype": "the ethertype is not on the interface's list",
         MacAddress => "mac-ip": "the MAC-IP rules do not allow the source",

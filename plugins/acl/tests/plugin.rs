@@ -253,17 +253,42 @@ fn sessions_outlive_a_change_until_they_are_judged_again() {
 }
 
 #[test]
+fn sessions_outlive_lists_that_begin_none_any_more() {
+    let mut host = host(REFLECT);
+    assert!(passes_out(&mut host, "wan", &udp((ALICE, 1), (BOB, 53))));
+    command(&mut host, REPLACE, json!({ "list": "out", "rules": "permit tcp; deny ip" }));
+    assert!(passes_in(&mut host, "wan", &udp((BOB, 53), (ALICE, 1))));
+    assert!(passes_out(&mut host, "wan", &udp((ALICE, 1), (BOB, 53))));
+    assert!(!passes_out(&mut host, "wan", &udp((ALICE, 2), (BOB, 53))));
+    // The next version finds them too, and the lists as they are, whatever the file says.
+    host.upgrade();
+    assert!(!passes_out(&mut host, "wan", &udp((ALICE, 2), (BOB, 53))));
+    assert!(passes_in(&mut host, "wan", &udp((BOB, 53), (ALICE, 1))));
+    command(&mut host, "acl recheck [<interface>]", json!({ "interface": "wan" }));
+    assert!(!passes_in(&mut host, "wan", &udp((BOB, 53), (ALICE, 1))));
+    assert_eq!(command(&mut host, "show acl interfaces", json!({}))[0]["sessions"], 0);
+}
+
+#[test]
 fn later_fragments_pass_by_what_their_first_one_said() {
     let mut host = host("[acl.lists]\nl = ['permit udp to any port 53']\n[acl.interface.lan]\nin = ['l']");
     let lan = host.interface("lan");
     let field = host.control(|control| L4Ports::field(control).unwrap());
     let later = udp((ALICE, 1), (BOB, 53)).fragment(64, false).to_vec();
     let noted = |port: u8| L4Ports::of_first(IpProtocol::UDP, &[0, 1, 0, port, 0, 8, 0, 0]).of_later();
-    for (port, passes) in [(53, true), (54, false)] {
-        let sample = raddle_plugin_api::testing::Sample::new(later.clone()).with_field(&field, noted(port));
-        host.nodes(&["acl-ip4-in"]);
-        let run = host.run_named("acl-ip4-in", [sample.with_rx_interface(lan)]);
-        assert_eq!(run.drops().is_empty(), passes, "{}", run.summary());
+    let in_frame = [&[2; 12][..], &[0x81, 0x00, 0, 7, 0x08, 0x00], &later].concat();
+    host.nodes(&["acl-ip4-in", "acl-l2-in"]);
+    for (node, bytes) in [("acl-ip4-in", later), ("acl-l2-in", in_frame)] {
+        let mut passes = |sample: raddle_plugin_api::testing::Sample| {
+            let run = host.run_named(node, [sample.with_rx_interface(lan)]);
+            assert_eq!(run.sent().len() + run.drops().len(), 1, "{}", run.summary());
+            run.drops().is_empty()
+        };
+        let sample = || raddle_plugin_api::testing::Sample::new(bytes.clone());
+        assert!(passes(sample().with_field(&field, noted(53))), "{node}");
+        assert!(!passes(sample().with_field(&field, noted(54))), "{node}");
+        // Nothing is known of it: rules about ports do not match.
+        assert!(!passes(sample()), "{node}");
     }
 }
 
@@ -476,6 +501,12 @@ fn marked_rules_are_logged_and_traced_packets_tell_their_rule() {
         lines[0].message,
         "acl action=deny list=l rule=1 interface=lan direction=in protocol=udp source=10.0.0.2 source-port=9 \
          destination=192.0.2.2 destination-port=53 bytes=28"
+    );
+    host.trace(true);
+    assert!(passes_in(&mut host, "lan", &tcp((ALICE, 9), (BOB, 80), TcpFlags::SYN)));
+    assert_eq!(
+        host.trace_texts("acl-ip4-in"),
+        ["acl in: tcp 10.0.0.2 port 9 > 192.0.2.2 port 80: permit, list l rule 2"]
     );
 }
 

@@ -8,7 +8,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use raddle_plugin_api::L4Ports;
 use raddle_plugin_api::prelude::*;
+use raddle_plugin_api::wire::Ip6Upper;
 use serde::Serialize;
 
 use super::identification::{IdentificationKey, Identifications};
@@ -38,6 +40,7 @@ pub struct Ip6Fragment {
     tables: Arc<ForwardingTables>,
     identifications: Identifications,
     joined: Field<Joined>,
+    ports: Field<L4Ports>,
     fragments: Vec<HeldPacket>,
 }
 
@@ -76,8 +79,13 @@ impl Node for Ip6Fragment {
     fn new(init: &NodeInit<'_>) -> Result<Self, Failure> {
         let key = init.resource::<IdentificationKey>()?;
         let identifications = Identifications::new(key, init.thread_index());
-        let joined = joined_field(init)?;
-        Ok(Self { tables: init.resource()?, identifications, joined, fragments: Vec::new() })
+        Ok(Self {
+            tables: init.resource()?,
+            identifications,
+            joined: joined_field(init)?,
+            ports: L4Ports::field(init)?,
+            fragments: Vec::new(),
+        })
     }
 
     fn process(&mut self, vector: Vector<'_, Self>) {
@@ -90,7 +98,12 @@ impl Node for Ip6Fragment {
             }
             let fragments = self.fragments.len();
             env.trace(packet, || Record { length: packet.len(), mtu, fragments, identification });
-            for held in self.fragments.drain(..) {
+            let noted = ports_of_whole(packet);
+            for (at, mut held) in self.fragments.drain(..).enumerate() {
+                if let Some(first) = noted {
+                    let own = if at == 0 { first } else { first.of_later() };
+                    env.worker().open(&mut held).set_field(&self.ports, own);
+                }
                 env.send(held, Verdict::Next(Ip6FragmentNext::Rewrite));
             }
             env.worker().free(packet.take());
@@ -100,6 +113,13 @@ impl Node for Ip6Fragment {
 }
 
 node!(Ip6Fragment);
+
+/// What features on the way out are to know of each fragment.
+fn ports_of_whole(packet: &Packet<'_>) -> Option<L4Ports> {
+    let upper = Ip6Upper::find(packet.bytes()).ok()?;
+    let behind = packet.bytes().get(upper.offset..).unwrap_or_default();
+    Some(L4Ports::of_first(upper.protocol, behind))
+}
 
 impl Ip6Fragment {
     /// How large the packet's fragments may be on a link with this MTU, and their identification.

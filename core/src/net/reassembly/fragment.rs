@@ -89,7 +89,7 @@ fn read4(packet: &Packet<'_>, ip: &Ip4Header, scope: Scope) -> Look {
     }
     Look::Fragment(Fragment {
         key: Key {
-            source: Source::ip4(ip.source(), packet.fib_index()),
+            source: Source::ip4(ip.source(), packet, scope),
             destination: ip.destination().to_bits().into(),
             identification: ip.identification().into(),
             protocol: ip.protocol().0,
@@ -151,7 +151,7 @@ fn read6(packet: &Packet<'_>, ip: &Ip6Header, scope: Scope) -> Look {
     }
     Look::Fragment(Fragment {
         key: Key {
-            source: Source::ip6(ip.source(), packet.fib_index(), packet.rx_interface()),
+            source: Source::ip6(ip.source(), packet, scope),
             destination: ip.destination().to_bits(),
             identification: fragment.identification,
             protocol: 0,

@@ -1,4 +1,5 @@
-//! `ip4-virtual-reassembly`, `ip6-virtual-reassembly`: note protocol and ports on each fragment, for features that read them.
+//! `ip4-virtual-reassembly`, `ip6-virtual-reassembly`, `l2-virtual-reassembly`: note protocol and ports on each fragment, for
+//! features that read them; the last one of frames that are switched, behind up to two VLAN tags.
 //!
 //! Features ask for them by reference: [`raddle_plugin_api::Control::hold_feature`]. What they note is
 //! [`raddle_plugin_api::L4Ports`].
@@ -11,40 +12,17 @@ use raddle_plugin_api::L4Ports;
 use raddle_plugin_api::prelude::*;
 use serde::Serialize;
 
-use super::fragment::{Fragment, Look, look4, look6};
+use super::fragment::{Fragment, Look};
 use super::full::Arrival;
-use super::key::Scope;
 use super::reason::ReassemblyError;
 use super::service::{Family, Kind, Reassembly};
 use super::shallow::Passed;
 use super::shard::Lost;
-
-/// What one of the nodes is.
-pub trait VirtualRole: Send + 'static {
-    /// Name of the node.
-    const NAME: &'static str;
-    /// Its packets.
-    const FAMILY: Family;
-}
-
-/// Of IPv4 fragments.
-pub struct Virtual4;
-
-/// Of IPv6 fragments.
-pub struct Virtual6;
-
-impl VirtualRole for Virtual4 {
-    const NAME: &'static str = "ip4-virtual-reassembly";
-    const FAMILY: Family = Family::Ip4;
-}
-
-impl VirtualRole for Virtual6 {
-    const NAME: &'static str = "ip6-virtual-reassembly";
-    const FAMILY: Family = Family::Ip6;
-}
+use super::virtual_role::{Virtual4, Virtual6, VirtualL2, VirtualRole};
 
 node!(VirtualReassemblyNode<Virtual4>);
 node!(VirtualReassemblyNode<Virtual6>);
+node!(VirtualReassemblyNode<VirtualL2>);
 
 feature! {
     "ip4-virtual-reassembly", node: VirtualReassemblyNode<Virtual4>, arc: "ip4-unicast",
@@ -54,6 +32,7 @@ feature! {
     "ip6-virtual-reassembly", node: VirtualReassemblyNode<Virtual6>, arc: "ip6-unicast",
     runs_after: ["ip6-reassembly"],
 }
+feature! { "l2-virtual-reassembly", node: VirtualReassemblyNode<VirtualL2>, arc: "l2-input" }
 
 /// The node.
 pub struct VirtualReassemblyNode<R> {
@@ -104,13 +83,10 @@ impl<R: VirtualRole> Node for VirtualReassemblyNode<R> {
 
     fn process(&mut self, vector: Vector<'_, Self>) {
         vector.each(|env, packet| {
-            let look = match R::FAMILY {
-                Family::Ip4 => look4(packet, Scope::Feature),
-                Family::Ip6 => look6(packet, Scope::Feature),
-            };
-            match look {
+            let Some(found) = R::look(packet) else { return Verdict::Continue };
+            match found.look {
                 Look::Whole => Verdict::Continue,
-                Look::Fragment(fragment) => self.pass(env, packet, &fragment),
+                Look::Fragment(fragment) => self.pass(env, packet, &fragment, (found.family, found.ip_at)),
                 Look::Drop(why) => Verdict::Drop(why),
                 // It is for its destination to tell the sender.
                 Look::Tell(_) => Verdict::Drop(ReassemblyError::Malformed),
@@ -126,9 +102,10 @@ impl<R: VirtualRole> VirtualReassemblyNode<R> {
         env: &Env<'_, Self>,
         packet: &mut Packet<'_>,
         fragment: &Fragment,
+        (family, ip_at): (Family, usize),
     ) -> Verdict<NoNext, ReassemblyError> {
         let ports = (fragment.start == 0).then(|| {
-            let header = packet.bytes().get(usize::from(fragment.upper_at)..).unwrap_or_default();
+            let header = packet.bytes().get(ip_at + usize::from(fragment.upper_at)..).unwrap_or_default();
             L4Ports::of_first(fragment.protocol, header)
         });
         // Neither the record nor the packet outlive the fragment's being kept.
@@ -147,7 +124,7 @@ impl<R: VirtualRole> VirtualReassemblyNode<R> {
             now_ns: env.now_ns(),
         };
         let passed = {
-            let mut shard = self.reassembly.table(R::FAMILY, Kind::Virtual).shard(&fragment.key);
+            let mut shard = self.reassembly.table(family, Kind::Virtual).shard(&fragment.key);
             shard.set_pool(env.worker().buffer_count());
             let take = || {
                 env.trace(packet, || record("kept until the first fragment comes", None));

@@ -20,6 +20,9 @@ fn host() -> Harness {
     let lan = host.interface("lan");
     host.set_feature(lan, "ip4-virtual-reassembly", true);
     host.set_feature(lan, "ip6-virtual-reassembly", true);
+    let wan = host.interface("wan");
+    host.set_feature(lan, "l2-virtual-reassembly", true);
+    host.set_feature(wan, "l2-virtual-reassembly", true);
     host
 }
 
@@ -116,6 +119,91 @@ fn what_would_deceive_who_reads_ports_is_dropped() {
     assert_eq!(pass4(&mut host, [other_ports.clone()]).sent().len(), 1, "the same again does no harm");
     other_ports[20] ^= 1;
     pass4(&mut host, [other_ports]).assert_all_dropped("overlap");
+}
+
+/// A frame of these VLANs that carries a packet.
+fn frame(vlans: &[u16], packet: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![2; 12];
+    for vlan in vlans {
+        bytes.extend([0x81, 0x00, (vlan >> 8) as u8, *vlan as u8]);
+    }
+    bytes.extend(if packet[0] >> 4 == 4 { [0x08, 0x00] } else { [0x86, 0xdd] });
+    bytes.extend(packet);
+    bytes
+}
+
+fn switch(host: &mut Harness, port: &str, frames: impl IntoIterator<Item = Vec<u8>>) -> Run {
+    let port = host.interface(port);
+    host.run_arc("l2-input", port, frames.into_iter().collect::<Vec<_>>())
+}
+
+#[test]
+fn fragments_in_frames_wait_for_the_first_of_their_link_and_vlan() {
+    let mut host = host();
+    let field = ports_field(&mut host);
+    let (whole4, whole6) = (udp4(120), udp6(120));
+    for vlans in [&[][..], &[7], &[7, 8]] {
+        let frames: Vec<_> = [(64, 96), (32, 64), (0, 32), (96, 128)]
+            .iter()
+            .flat_map(|&cut| [fragment4(&whole4, cut), fragment6(&whole6, 40, 6, 9, cut)])
+            .map(|packet| frame(vlans, &packet))
+            .collect();
+        switch(&mut host, "lan", frames[..4].to_vec()).assert_nothing();
+        assert_eq!(host.held_buffers(), 4);
+        // Another link and another VLAN have other stations.
+        let elsewhere: Vec<_> = frames[4..6]
+            .iter()
+            .map(|bytes| [&bytes[..12], &[0x81, 0, 0, 9], &bytes[12..]].concat())
+            .collect();
+        assert_eq!(switch(&mut host, "lan", elsewhere).sent().len(), 2);
+        assert_eq!(switch(&mut host, "wan", frames[4..6].to_vec()).sent().len(), 2);
+        assert_eq!(host.held_buffers(), 4);
+        let out = switch(&mut host, "lan", frames[4..].to_vec());
+        let mut passed: Vec<_> = out.sent().iter().map(|sent| sent.packet.bytes().to_vec()).collect();
+        let is_first = |sent: &Sample| sent.field(&field).unwrap().is_first();
+        assert_eq!(out.sent().iter().filter(|sent| is_first(&sent.packet)).count(), 2);
+        for sent in out.sent() {
+            assert_eq!(sent.packet.field(&field).unwrap().ports(), PORTS, "{vlans:?}");
+        }
+        passed.sort();
+        let mut came = frames;
+        came.sort();
+        assert_eq!(passed, came, "frames are not changed");
+        host.advance(Duration::from_secs(61));
+        step(&mut host);
+    }
+    host.assert_no_leaks();
+}
+
+// RFC 1858 §2 to §4, RFC 3128, RFC 5722 §4
+#[test]
+fn frames_with_fragments_that_would_deceive_are_dropped() {
+    let whole = udp4(120);
+    let tcp = |cut| with4(fragment4(&whole, cut), |ip| ip.set_protocol(IpProtocol::TCP));
+    let mut host = host();
+    let frames = [tcp((0, 16)), tcp((8, 32))].map(|packet| frame(&[], &packet));
+    switch(&mut host, "lan", frames).assert_all_dropped("tiny");
+    let frames = [(0, 32), (24, 64), (64, 96)].map(|cut| frame(&[5], &fragment4(&whole, cut)));
+    let out = switch(&mut host, "lan", frames);
+    assert_eq!((out.sent().len(), out.dropped("overlap"), out.dropped("condemned")), (1, 1, 1));
+    // A header of options in the part that is cut hides the ports from who looks at offsets alone.
+    let mut whole = udp6(56);
+    whole.splice(40..40, [IpProtocol::UDP.0, 0, 1, 4, 0, 0, 0, 0]);
+    (whole[5], whole[6]) = (72, IpProtocol::DESTINATION_OPTIONS.0);
+    let frames = [(0, 32), (8, 40)].map(|cut| frame(&[], &fragment6(&whole, 40, 6, 9, cut)));
+    let out = switch(&mut host, "lan", frames);
+    assert_eq!((out.sent().len(), out.dropped("overlap")), (1, 1));
+}
+
+#[test]
+fn frames_without_fragments_pass_as_they_are() {
+    let mut host = host();
+    let arp = [&[2; 12][..], &[0x08, 0x06], &[0; 46]].concat();
+    let frames = [frame(&[], &udp4(100)), frame(&[1, 2], &udp6(100)), arp, vec![2; 13]];
+    assert_eq!(switch(&mut host, "lan", frames).sent().len(), 4);
+    // What is cut short is no IP packet that anyone takes.
+    switch(&mut host, "lan", [frame(&[], &[0x45; 8])]).assert_all_dropped("malformed");
+    host.assert_no_leaks();
 }
 
 #[test]

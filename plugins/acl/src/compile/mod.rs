@@ -3,6 +3,8 @@
 mod classifier;
 mod entry;
 mod expand;
+mod leaf;
+mod parts;
 mod tree;
 mod window;
 
@@ -14,3 +16,5 @@ pub use expand::{Expanded, MOST_ENTRIES, TooManyEntries, expand};
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod update_tests;

@@ -6,7 +6,7 @@ use super::*;
 use crate::rule::Rule;
 
 /// The first entry that matches, by a look at each.
-fn scan<const W: usize>(entries: &[Entry<W>], key: &Key<W>) -> u32 {
+pub(super) fn scan<const W: usize>(entries: &[Entry<W>], key: &Key<W>) -> u32 {
     entries.iter().find(|entry| entry.matches(key)).map_or(NO_RULE, |entry| entry.rule)
 }
 
@@ -45,7 +45,7 @@ fn length() -> impl Strategy<Value = u32> {
     prop_oneof![2 => Just(0_u32), 2 => Just(32_u32), 2 => 1..32_u32]
 }
 
-fn entry4() -> impl Strategy<Value = Entry<WORDS4>> {
+pub(super) fn entry4() -> impl Strategy<Value = Entry<WORDS4>> {
     (address(), length(), address(), length(), meta_match(), ports(), ports()).prop_map(
         |(from, from_length, to, to_length, (meta_mask, meta_value), source, destination)| {
             let masks = [mask(from_length), mask(to_length), meta_mask, 0];
@@ -77,13 +77,13 @@ fn entry6() -> impl Strategy<Value = Entry<WORDS6>> {
     )
 }
 
-fn in_order<const W: usize>(mut entries: Vec<Entry<W>>) -> Vec<Entry<W>> {
+pub(super) fn in_order<const W: usize>(mut entries: Vec<Entry<W>>) -> Vec<Entry<W>> {
     entries.iter_mut().enumerate().for_each(|(place, entry)| entry.rule = place as u32);
     entries
 }
 
 /// A packet that an entry matches, but for the bits of `noise`.
-fn near<const W: usize>(entry: &Entry<W>, noise: [u32; W]) -> Key<W> {
+pub(super) fn near<const W: usize>(entry: &Entry<W>, noise: [u32; W]) -> Key<W> {
     let mut key = Key { words: noise };
     for (word, noise) in noise.iter().enumerate() {
         key.words[word] = entry.values[word] | noise & !entry.masks[word];

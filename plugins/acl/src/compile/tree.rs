@@ -1,25 +1,22 @@
 //! Building decision trees.
 //!
 //! A node looks at one window of bits and has a child for each value; a leaf is a few entries in their order. An entry that
-//! leaves a window's bits open belongs to several children, so entries are first parted by which addresses they name, and
-//! each part has a tree of its own (as in EffiCuts, Vamanan et al., SIGCOMM 2010): within one all entries can be told
-//! apart by the same bits.
+//! leaves a window's bits open belongs to several children, so entries are first parted by what they name, see [`parts`]: a part
+//! has a table of roots, of which a hash of what all of it name chooses one.
 
 use super::entry::Entry;
+use super::leaf::{Block, LANES};
+use super::parts::{Part, entry_words, hash, parts};
 use super::window::{Window, candidates};
 
 /// Entries that are rather compared one after the other than told apart.
-const LEAF: usize = 6;
+const LEAF: usize = 12;
 /// Nodes from the root to a leaf, at most.
 const DEPTH: usize = 12;
 /// Bits of a window, at most.
 const WIDEST: u8 = 10;
 /// Entries by which windows are judged.
 const SAMPLE: usize = 512;
-/// Parts of fewer entries than this are not worth a tree of their own.
-const SMALL_PART: usize = 12;
-/// Entries that no parting is worth it for.
-const ONE_TREE: usize = 24;
 /// Copies of entries in all leaves, for each entry, beyond which nodes become leaves.
 const COPIES: usize = 24;
 
@@ -27,11 +24,12 @@ const COPIES: usize = 24;
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub(super) struct Node {
-    /// First child, or first entry.
+    /// First child, or first block of entries.
     pub(super) base: u32,
-    /// The window's mask; of a leaf the number of entries.
+    /// The window's mask; of a leaf the number of blocks.
     pub(super) mask: u16,
     pub(super) word: u8,
+    /// Of a leaf where its first rule is among all, in steps of [`Builder::step`].
     pub(super) shift: u8,
 }
 
@@ -47,64 +45,72 @@ impl Node {
     }
 }
 
-/// A tree: its root, and the first rule that is in it.
+/// A tree.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Tree {
-    pub(super) root: Node,
+pub(super) struct Tree<const W: usize> {
+    /// The first rule that is in it.
     pub(super) first_rule: u32,
+    /// Where its root is, or where its roots begin.
+    pub(super) base: u32,
+    /// How far a packet's hash is shifted to be the number of its root; 64 if there is one root.
+    pub(super) shift: u32,
+    /// The bits of a packet that are hashed.
+    pub(super) masks: [u32; W],
+}
+
+impl<const W: usize> Tree<W> {
+    /// Where the root for a packet is among the nodes.
+    #[inline(always)]
+    pub(super) fn root_at(&self, words: &[u32; W]) -> usize {
+        // In two steps, since a shift by all bits is none.
+        (hash(words, &self.masks) >> 1 >> (self.shift - 1)) as usize + self.base as usize
+    }
 }
 
 /// Trees under construction.
 pub(super) struct Builder<'e, const W: usize> {
     entries: &'e [Entry<W>],
     pub(super) nodes: Vec<Node>,
-    pub(super) leaves: Vec<Entry<W>>,
+    pub(super) leaves: Vec<Block<W>>,
     most_leaves: usize,
+    /// Rules are told apart by leaves in such steps.
+    pub(super) step: u32,
 }
 
 impl<'e, const W: usize> Builder<'e, W> {
     /// For entries in the order in which they are compared.
     pub(super) fn new(entries: &'e [Entry<W>]) -> Self {
-        let most_leaves = entries.len() * COPIES + 4096;
-        Self { entries, nodes: Vec::new(), leaves: Vec::new(), most_leaves }
+        let most_leaves = (entries.len() * COPIES + 4096) / LANES;
+        let step = entries.last().map_or(0, |entry| entry.rule) / (u32::from(u8::MAX) + 1) + 1;
+        Self { entries, nodes: Vec::new(), leaves: Vec::new(), most_leaves, step }
     }
 
     /// Builds the trees, in the order of their first rules.
-    pub(super) fn build(&mut self) -> Vec<Tree> {
-        let mut trees: Vec<Tree> = self
-            .parts()
-            .into_iter()
-            .map(|part| Tree { first_rule: self.entries[part[0] as usize].rule, root: self.node(part, 0) })
-            .collect();
+    pub(super) fn build(&mut self) -> Vec<Tree<W>> {
+        let mut trees: Vec<_> = parts(self.entries).into_iter().map(|part| self.tree(part)).collect();
         trees.sort_by_key(|tree| tree.first_rule);
         trees
     }
 
-    /// The entries, parted by which addresses they name well enough.
-    fn parts(&self) -> Vec<Vec<u32>> {
-        let all = 0..self.entries.len() as u32;
-        if self.entries.len() <= ONE_TREE {
-            return if self.entries.is_empty() { Vec::new() } else { vec![all.collect()] };
+    fn tree(&mut self, Part { masks, numbers }: Part<W>) -> Tree<W> {
+        let words = |number: u32| entry_words(&self.entries[number as usize]);
+        let mut by_place: Vec<(u64, u32)> =
+            numbers.iter().map(|&number| (hash(&words(number), &masks), number)).collect();
+        by_place.sort_unstable();
+        let different = by_place.chunk_by(|one, other| one.0 == other.0).count();
+        let bits = if different == 1 { 0 } else { (different * 2).next_power_of_two().trailing_zeros() };
+        let base = self.nodes.len();
+        let first_rule = numbers.first().map_or(0, |&number| self.entries[number as usize].rule);
+        let tree = Tree { first_rule, base: base as u32, shift: u64::BITS - bits, masks };
+        self.nodes.resize(base + (1 << bits), Node::EMPTY);
+        let mut roots: Vec<(usize, u32)> =
+            by_place.iter().map(|&(_, number)| (tree.root_at(&words(number)), number)).collect();
+        roots.sort_unstable();
+        for bucket in roots.chunk_by(|one, other| one.0 == other.0) {
+            let node = self.node(bucket.iter().map(|(_, number)| *number).collect(), 0);
+            self.nodes[bucket[0].0] = node;
         }
-        let mut parts: [Vec<u32>; 4] = Default::default();
-        for number in all {
-            let masks = &self.entries[number as usize].masks;
-            let named = |words: &[u32]| words.iter().map(|mask| mask.count_ones()).sum::<u32>() >= 12;
-            let half = (W - 2) / 2;
-            let part = usize::from(named(&masks[..half])) << 1 | usize::from(named(&masks[half..W - 2]));
-            parts[part].push(number);
-        }
-        // Small parts go where they do least harm: those that name nothing last.
-        let largest = (0..4).max_by_key(|&part| parts[part].len()).unwrap_or(0);
-        let small = SMALL_PART.max(self.entries.len() / 64);
-        for part in 0..4 {
-            if part != largest && parts[part].len() < small {
-                let moved = std::mem::take(&mut parts[part]);
-                parts[largest].extend(moved);
-            }
-        }
-        parts[largest].sort_unstable();
-        parts.into_iter().filter(|part| !part.is_empty()).collect()
+        tree
     }
 
     fn node(&mut self, mut numbers: Vec<u32>, depth: usize) -> Node {
@@ -144,10 +150,15 @@ impl<'e, const W: usize> Builder<'e, W> {
     }
 
     fn leaf(&mut self, numbers: &[u32]) -> Node {
+        let Some(&first) = numbers.first() else { return Node::EMPTY };
         let base = self.leaves.len() as u32;
-        // A leaf of more entries than fit its count cannot be: `Classifier` refuses as many entries.
-        self.leaves.extend(numbers.iter().map(|&number| self.entries[number as usize]));
-        Node { base, mask: numbers.len().min(usize::from(u16::MAX)) as u16, word: Node::LEAF, shift: 0 }
+        // A leaf of more blocks than fit its count cannot be: rules do not become as many entries.
+        for numbers in numbers.chunks(LANES) {
+            self.leaves.push(Block::new(numbers.iter().map(|&number| self.entries[number as usize])));
+        }
+        let blocks = numbers.len().div_ceil(LANES).min(usize::from(u16::MAX)) as u16;
+        let shift = (self.entries[first as usize].rule / self.step).min(u8::MAX.into()) as u8;
+        Node { base, mask: blocks, word: Node::LEAF, shift }
     }
 
     /// The window whose children have the fewest entries, weighted by themselves; `None` if none helps.
