@@ -17,9 +17,11 @@ fuzz_target!(|data: &[u8]| {
     }
     if let Some((ip, message)) = Ip6Header::parse(data) {
         let ends = Ends4 { source: four(1), destination: four(2), source_port: 1, destination_port: 2 };
-        if let Ok(done) = translate_error6(ip, message, &ends, &mut into) {
-            let was = ip.pseudo_header(IpProtocol::ICMP6, message.len() as u32).add_bytes(message).is_valid();
-            assert_eq!(checksum::is_valid(&into[..done.length]), was);
+        let was = ip.pseudo_header(IpProtocol::ICMP6, message.len() as u32).add_bytes(message).is_valid();
+        for hop in [None, Some(inside)] {
+            if let Ok(done) = translate_error6(ip, message, &ends, hop, &mut into) {
+                assert_eq!(checksum::is_valid(&into[..done.length]), was);
+            }
         }
     }
     let inner = Ends6 { source: inside, destination: outside, source_port: 1, destination_port: 2 };

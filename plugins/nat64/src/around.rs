@@ -28,14 +28,13 @@ pub type Route = (TableKey, IpPrefix);
 pub fn look(control: &Control<'_>, config: &Nat64Config) -> Result<Surroundings, Failure> {
     let mut around = Surroundings::default();
     let interfaces = control.interfaces()?;
-    for name in config.pool_interfaces() {
-        let Some(interface) = interfaces.iter().find(|interface| interface.name == *name) else { continue };
+    for interface in interfaces {
         let network = control.network(interface.index)?;
         let ip4 = |info: &AddressInfo| match info.address.address() {
             IpAddr::V4(address) => Some(address.into()),
             IpAddr::V6(_) => None,
         };
-        around.addresses.insert(name.to_owned(), network.addresses.iter().filter_map(ip4).collect());
+        around.addresses.insert(interface.name, network.addresses.iter().filter_map(ip4).collect());
     }
     for table in config.tables() {
         if let Ok(fib) = control.fib_index(table) {
@@ -147,8 +146,9 @@ fn routes(rules: &Rules, config: &Nat64Config) -> BTreeSet<Route> {
         routes.insert((table(&rules.tenant(found.tenant).name, false), prefix));
     }
     for tenant in rules.tenants.iter().filter(|tenant| tenant.is_present) {
-        for range in tenant.pool.iter().filter(|range| !rules.is_shared(range.first)) {
-            let prefixes = prefixes_of(range.first.to_bits(), range.last.to_bits());
+        for range in &tenant.pool {
+            let prefixes = prefixes_of(range.first.to_bits(), range.last.to_bits())
+                .filter(|prefix| prefix.length() != 32 || !rules.is_shared(prefix.network().into()));
             routes.extend(prefixes.map(|prefix| (table(&tenant.name, true), IpPrefix::V4(prefix))));
         }
     }

@@ -41,7 +41,8 @@ impl<W: Way> Steps<W> {
         };
         let worker = env.worker();
         let (inner, prefix, tenant) = if let Some(inside) = rules.eam.to6(flow.outside) {
-            let Some(remote) = self.as_seen_inside(rules, flow.remote) else {
+            // RFC 7757 §4: as the host inside has addressed it, though it may be mapped itself.
+            let Some(remote) = self.as_outsider(rules, flow.remote) else {
                 return Verdict::Drop(Nat64Error::NotOurs);
             };
             let ends = Ends6 {
@@ -76,7 +77,11 @@ impl<W: Way> Steps<W> {
         };
         let source = match prefix {
             Some(prefix) => Some(prefix.embed(ip.source())),
-            None => self.as_seen_inside(rules, ip.source()),
+            // Who was addressed speaks by the address by which he was; a router may speak by its own.
+            None if ip.source() != flow.remote => {
+                rules.eam.to6(ip.source()).or_else(|| self.as_outsider(rules, ip.source()))
+            }
+            None => Some(inner.destination),
         };
         let Some(source) = source else { return Verdict::Drop(Nat64Error::NotOurs) };
         let outer = Ends6 { source, destination: inner.source, source_port: 0, destination_port: 0 };

@@ -3,7 +3,7 @@
 //! The files: this one registers; `config/` is the section of the configuration, `translate/` knows headers and addresses,
 //! `state/` bindings and sessions; `flow.rs` and `seen.rs` tell a packet's flow, `rewrite.rs` changes packets; `node_*.rs` stand in the
 //! packets' way, `icmp_*.rs` are their ICMP errors; `service.rs` is what nodes and commands share; `around.rs` looks after features
-//! and routes; `errand.rs` has threads do what commands ask; `held.rs`, `log/`, `trace.rs`, `command/` and `reason.rs` are what they say.
+//! and routes; `errand.rs` has threads do what commands ask, as `pool_use.rs` does; `watch.rs` tells how full it gets; `held.rs`, `log/`, `trace.rs`, `command/` and `reason.rs` are what they say.
 //!
 //! Each thread has the sessions of its own hosts: the hash of a host's address says which thread, and the ports that a thread gives out
 //! are its own, so either side's packets find the thread without a table. What comes in on another one is handed off.
@@ -22,6 +22,7 @@ mod node_age;
 mod node_four_to_six;
 mod node_six_to_four;
 mod numbers;
+mod pool_use;
 mod reason;
 mod rewrite;
 mod seen;
@@ -29,9 +30,11 @@ mod service;
 pub mod state;
 mod trace;
 pub mod translate;
+mod watch;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use raddle_plugin_api::address::{ADDRESSES_CHANGED, AddressesChanged};
@@ -42,9 +45,9 @@ use raddle_plugin_api::table::HashSeed;
 use raddle_plugin_api::{InterfaceChange, InterfaceEvent};
 
 use crate::around::Route;
-use crate::config::{Nat64Config, Surroundings};
+use crate::config::{LogConfig, Nat64Config, Surroundings};
 use crate::errand::Errands;
-use crate::log::{LogWhat, Logger, SessionLog};
+use crate::log::{Event, LogWhat, Logger, SessionLog};
 use crate::node_four_to_six::FourToSix;
 use crate::node_six_to_four::{Feature, SixToFour};
 use crate::service::{Count, Level, Nat64, Own, ShardPlans};
@@ -53,7 +56,7 @@ use crate::state::{Protocol, Rules, ShardPlan, ShardSize, Share};
 /// Name of the plugin, its feature, its counters and its section of the configuration.
 const NAME: &str = "nat64";
 /// What is kept means what it meant as long as this number stays; its low bits say how ports are shared out.
-const KEPT_LAYOUT: u32 = 1 << 8;
+const KEPT_LAYOUT: u32 = 2 << 8;
 
 plugin! { "nat64", "translates between IPv6 hosts and the IPv4 Internet, with state (RFC 6146)" }
 
@@ -82,6 +85,8 @@ struct Main {
     /// Interfaces on which it holds features.
     held: Mutex<BTreeSet<InterfaceIndex>>,
     logger: Logger,
+    /// Its own end of the log, if there is one.
+    log: Mutex<Option<SyncSender<Event>>>,
 }
 
 impl Main {
@@ -101,6 +106,7 @@ fn init(control: &mut Control<'_>) -> Result<(), Failure> {
         routes: Mutex::default(),
         held: Mutex::default(),
         logger: Logger::default(),
+        log: Mutex::default(),
     };
     let log = match &config.log {
         Some(log) => Some(
@@ -110,6 +116,8 @@ fn init(control: &mut Control<'_>) -> Result<(), Failure> {
         ),
         None => None,
     };
+    main.log.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&log);
+    let subscriber_mark = config.log.as_ref().map_or(0, LogConfig::subscriber_mark);
     let logs_sessions = config.log.as_ref().is_some_and(|log| log.what == LogWhat::Sessions);
     // The main thread has packets only where there are no workers.
     let workers = control.thread_count().saturating_sub(1).max(1);
@@ -133,7 +141,7 @@ fn init(control: &mut Control<'_>) -> Result<(), Failure> {
     let counters = control.counters(NAME, Count::COUNT)?;
     let owns = PerThread::new(control, |_| Own {
         held: Default::default(),
-        log: SessionLog::new(log.clone(), logs_sessions),
+        log: SessionLog::new(log.clone(), logs_sessions, subscriber_mark),
         identification: 0,
         is_told: false,
     });
@@ -147,6 +155,9 @@ fn init(control: &mut Control<'_>) -> Result<(), Failure> {
     control.provide(Arc::new(main))?;
     for interface in control.interfaces()? {
         around::set_interface(control, &interface.name, interface.index)?;
+    }
+    if let Some(log) = &config.log {
+        watch::start(control, &log.thresholds);
     }
     control.spawn("nat64-follow", |task| {
         let events = task.subscribe(ADDRESSES_CHANGED);
@@ -171,6 +182,7 @@ fn exit(control: &mut Control<'_>) -> Result<(), Failure> {
     let main = control.resource::<Main>()?;
     let nat = control.resource::<Nat64>()?;
     nat.owns.each(&mut control.barrier("nat64 ends"), |_, own| own.log.close());
+    *main.log.lock().unwrap_or_else(PoisonError::into_inner) = None;
     main.logger.join();
     Ok(())
 }

@@ -372,7 +372,8 @@ impl<W: Way> Steps<W> {
         to: (&Ip4Header, Ip6Address, Protocol),
     ) -> Out {
         let (ip, destination, protocol) = to;
-        let Some(source) = self.as_seen_inside(rules, ip.source()) else {
+        // RFC 7757 §4: a mapped host inside that sends to another one is seen as hosts outside are, so that answers come back this way.
+        let Some(source) = self.as_outsider(rules, ip.source()) else {
             return Verdict::Drop(Nat64Error::NotOurs);
         };
         let (before, after) = (pseudo4(ip.source(), ip.destination()), pseudo6(source, destination));
@@ -386,10 +387,10 @@ impl<W: Way> Steps<W> {
         self.rewrite(env, packet, rules, &To6 { source, destination, upper }, (None, 0))
     }
 
-    /// The address by which a host outside is known inside.
-    pub(crate) fn as_seen_inside(&self, rules: &Rules, address: Ip4Address) -> Option<Ip6Address> {
+    /// The address by which who sends from outside is known inside, be he mapped himself or not.
+    pub(crate) fn as_outsider(&self, rules: &Rules, address: Ip4Address) -> Option<Ip6Address> {
         let first = rules.first_prefix(0).map(|number| rules.prefix(number));
-        rules.eam.to6(address).or_else(|| first.map(|prefix| prefix.embed(address)))
+        first.map(|prefix| prefix.embed(address)).or_else(|| rules.eam.to6(address))
     }
 
     pub(crate) fn hand_off(&self, env: &Env<'_, FourToSix<W>>, packet: &mut Packet<'_>, thread: u32) -> Out {

@@ -127,9 +127,10 @@ async fn end_on(threads: &Threads, thread: u32, filter: Filter) -> Result<u64, F
         .ask(thread, move |worker, local| {
             let range = walk.portion(local.shard.session_numbers());
             let page = local.shard.session_page(range).filter(|(_, session)| filter.takes_session(session));
+            let (rules, now) = (nat.rules.read(worker), ticks(worker.now_ns()));
             let found: Vec<u32> = page.map(|(number, _)| number).take(ENDED_PER_PASS).collect();
             for &number in &found {
-                let Some(over) = local.shard.end(number) else { continue };
+                let Some(over) = local.shard.end(number, rules, now) else { continue };
                 ended += 1;
                 nat.ended(worker, local, &over);
             }

@@ -4,6 +4,7 @@ use raddle_plugin_api::wire::{Ip4Address, Ip6Address};
 use serde::{Deserialize, Serialize};
 
 use super::eam::EamTable;
+use super::port_hold::Reuse;
 use super::ranges::{AddressSet, PoolRange};
 use super::shard::Ticks;
 use super::statics::Statics;
@@ -64,15 +65,7 @@ pub struct Tenant {
 impl Tenant {
     /// The pool address to which a hash points, and with further `step`s others.
     pub fn pool_address(&self, hash: u64, step: u64) -> Option<Ip4Address> {
-        let total: u64 = self.pool.iter().map(PoolRange::count).sum();
-        let mut at = (hash >> 32).wrapping_add(step).checked_rem(total)?;
-        for range in &self.pool {
-            if at < range.count() {
-                return Some(Ip4Address::from_bits(range.first.to_bits() + at as u32));
-            }
-            at -= range.count();
-        }
-        None
+        PoolRange::nth(&self.pool, (hash >> 32).wrapping_add(step))
     }
 
     /// Whether an address is one of its pool.
@@ -131,6 +124,12 @@ pub struct Rules {
     pub timeouts: Timeouts,
     /// What a subscriber may have.
     pub limits: Limits,
+    /// How ports of UDP and ICMP come into use again (RFC 6888 REQ-8).
+    pub reuse: Reuse,
+    /// Addresses by which routers inside, which have none outside, speak to hosts outside (RFC 6791 §5).
+    pub hops: Vec<PoolRange>,
+    /// Whether their ICMP errors name their own address (RFC 6791 §4).
+    pub names_hops: bool,
     /// Bits of an address that say whose it is.
     pub subscriber_bits: u8,
     /// Whether subscribers get ports in blocks, of the size that the shares have.
@@ -173,6 +172,9 @@ impl Rules {
                 icmp: 240,
             },
             limits: Limits { sessions: u32::MAX, bindings: u32::MAX, blocks: u32::MAX },
+            reuse: Reuse { after: 480, most: 32_768 },
+            hops: Vec::new(),
+            names_hops: true,
             subscriber_bits: 128,
             blocks: false,
             translate_non_global: false,
@@ -274,6 +276,11 @@ impl Rules {
     #[inline(always)]
     pub fn has_tables(&self) -> bool {
         self.has_tables
+    }
+
+    /// An address for a router inside that has none outside, if there are any: each time another one (RFC 6791 §5).
+    pub fn hop_address(&self, random: u32) -> Option<Ip4Address> {
+        PoolRange::nth(&self.hops, random.into())
     }
 
     /// Numbers of the prefixes in force, the operator's first one first.
