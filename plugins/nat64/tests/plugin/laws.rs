@@ -158,6 +158,9 @@ proptest! {
             }
             prop_assert_eq!(used.len(), bindings.len(), "a binding is there for its sessions");
         }
+        // SYNs from outside wait for as long as this.
+        router.host.advance(Duration::from_secs(7));
+        router.host.poll_named("nat64-age");
         router.host.assert_no_leaks();
     }
 }

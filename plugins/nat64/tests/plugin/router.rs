@@ -38,6 +38,7 @@ impl Router {
             .interface("wan", |wan| wan)
             .build();
         host.mock("route.change", |_| Ok(json!({ "routes": 0 })));
+        host.mock("address.list", |_| Ok(json!({ "addresses": [], "table": 0 })));
         prepare(&mut host);
         host.load();
         host.nodes(&["nat64-4to6-routed"]);
