@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 
 use raddle_plugin_api::address::AddressInfo;
@@ -83,12 +84,24 @@ pub fn settle_or_log(control: &Control<'_>) {
 /// There is no such interface.
 pub fn set_interface(control: &Control<'_>, name: &str, index: InterfaceIndex) -> Result<(), Failure> {
     let main = control.resource::<Main>()?;
-    let is_wanted = wants(&main.config(), name);
-    let mut held = lock(&main.held);
+    let config = main.config();
+    let is_wanted = wants(&config, name);
+    hold(control, index, &main.held, &FEATURES, is_wanted)?;
+    hold(control, index, &main.asked, &["nat64-pcp"], is_wanted && config.pcp)
+}
+
+fn hold(
+    control: &Control<'_>,
+    index: InterfaceIndex,
+    held: &Mutex<BTreeSet<InterfaceIndex>>,
+    features: &[&str],
+    is_wanted: bool,
+) -> Result<(), Failure> {
+    let mut held = lock(held);
     if is_wanted == held.contains(&index) {
         return Ok(());
     }
-    for feature in FEATURES {
+    for feature in features {
         if is_wanted {
             control.hold_feature(index, feature)?;
         } else {
@@ -177,7 +190,7 @@ fn change_routes(control: &Control<'_>, changes: &[(Route, bool)]) -> Result<(),
     Ok(())
 }
 
-fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 

@@ -20,8 +20,10 @@ mod icmp_six_to_four;
 mod log;
 mod node_age;
 mod node_four_to_six;
+mod node_pcp;
 mod node_six_to_four;
 mod numbers;
+mod pcp;
 mod pool_use;
 mod reason;
 mod rewrite;
@@ -49,6 +51,7 @@ use crate::config::{LogConfig, Nat64Config, Surroundings};
 use crate::errand::Errands;
 use crate::log::{Event, LogWhat, Logger, SessionLog};
 use crate::node_four_to_six::FourToSix;
+use crate::node_pcp::Pcp;
 use crate::node_six_to_four::{Feature, SixToFour};
 use crate::service::{Count, Level, Nat64, Own, ShardPlans};
 use crate::state::{Protocol, Rules, ShardPlan, ShardSize, Share};
@@ -77,6 +80,8 @@ feature! {
     runs_after: ["acl", "gro", "ip4-urpf", "ip4-virtual-reassembly"], fail_closed
 }
 
+feature! { "nat64-pcp", node: Pcp, arc: "punt", runs_before: ["tuntap", "tuntap-punt"] }
+
 /// What the main thread alone knows.
 struct Main {
     config: Mutex<Nat64Config>,
@@ -84,6 +89,8 @@ struct Main {
     routes: Mutex<BTreeSet<Route>>,
     /// Interfaces on which it holds features.
     held: Mutex<BTreeSet<InterfaceIndex>>,
+    /// Those on which hosts may ask for bindings.
+    asked: Mutex<BTreeSet<InterfaceIndex>>,
     logger: Logger,
     /// Its own end of the log, if there is one.
     log: Mutex<Option<SyncSender<Event>>>,
@@ -105,6 +112,7 @@ fn init(control: &mut Control<'_>) -> Result<(), Failure> {
         config: Mutex::new(config.clone()),
         routes: Mutex::default(),
         held: Mutex::default(),
+        asked: Mutex::default(),
         logger: Logger::default(),
         log: Mutex::default(),
     };
@@ -148,7 +156,9 @@ fn init(control: &mut Control<'_>) -> Result<(), Failure> {
     let most_sessions = most.saturating_mul(workers);
     let rules = Published::new(control, rules);
     let is_used = AtomicBool::new(config.is_used());
-    let nat = Nat64 { rules, shards, owns, counters, level, seed, share_bits, most_sessions, is_used };
+    let began_ns = control.now_ns();
+    let nat =
+        Nat64 { rules, shards, owns, counters, level, seed, share_bits, most_sessions, began_ns, is_used };
     let nat = Arc::new(nat);
     control.provide(Arc::new(Errands::new(control, &nat)?))?;
     control.provide(nat)?;
@@ -196,7 +206,9 @@ fn interface_changed(control: &mut Control<'_>, event: InterfaceEvent) -> Result
         }
         InterfaceChange::Deleted => {
             // What was held on it goes with it.
-            main.held.lock().unwrap_or_else(PoisonError::into_inner).remove(&event.interface.index);
+            for held in [&main.held, &main.asked] {
+                held.lock().unwrap_or_else(PoisonError::into_inner).remove(&event.interface.index);
+            }
             Ok(())
         }
         _ => Ok(()),

@@ -392,10 +392,10 @@ impl<W: Way> Steps<W> {
 
     fn refuse(&self, packet: &mut Packet<'_>, refusal: Refusal) -> Out {
         match refusal {
-            // RFC 6146 §3.5.1: address unreachable.
-            Refusal::NoPort | Refusal::TableFull => self.tell(packet, IcmpRequest::IP6_ADDRESS_UNREACHABLE),
-            // RFC 6888 REQ-4 C: administratively prohibited.
-            Refusal::SubscriberLimit => self.tell(packet, IcmpRequest::IP6_PROHIBITED),
+            // RFC 6146 §3.5.1: address unreachable; so, too, what IPv4 calls "host unreachable" (RFC 6888 REQ-11 B).
+            Refusal::NoPort | Refusal::TableFull | Refusal::SubscriberLimit => {
+                self.tell(packet, IcmpRequest::IP6_ADDRESS_UNREACHABLE)
+            }
             other => Verdict::Drop(other.into()),
         }
     }

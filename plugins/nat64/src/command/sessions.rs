@@ -83,8 +83,11 @@ fn row(session: &Session, names: &[String], thread: u32, now: u32) -> SessionRow
         protocol: session.protocol(),
         inside: format!("[{}]:{}", session.inside, session.inside_port),
         outside: format!("{}:{}", session.outside, session.outside_port),
-        remote: format!("{}:{}", session.remote, outside.remote_port),
-        state: (session.protocol() == Protocol::Tcp).then_some(session.state()),
+        remote: match session.is_asked() {
+            true => "anybody, as the host has asked".to_owned(),
+            false => format!("{}:{}", session.remote, outside.remote_port),
+        },
+        state: (session.protocol() == Protocol::Tcp && !session.is_asked()).then_some(session.state()),
         ends_in_seconds: session.ends.saturating_sub(now) / TICKS_PER_SECOND,
         age_seconds: now.saturating_sub(session.began) / TICKS_PER_SECOND,
         thread,

@@ -52,6 +52,8 @@ pub struct Nat64Config {
     pub tenant: BTreeMap<String, TenantConfig>,
     /// Explicit address mappings without state (RFC 7757).
     pub eam: Vec<EamConfig>,
+    /// Whether hosts may ask raddle for bindings, by the Port Control Protocol (RFC 6887).
+    pub pcp: bool,
     /// IPv4 addresses by which routers inside send ICMP errors to hosts outside, each time another one, as they have none of their own
     /// (RFC 6791): addresses, prefixes, or ranges. Without any they send as the host behind them does.
     pub hop_addresses: Vec<PoolText>,
@@ -99,6 +101,7 @@ impl Default for Nat64Config {
             statics: Vec::new(),
             tenant: BTreeMap::new(),
             eam: Vec::new(),
+            pcp: false,
             hop_addresses: Vec::new(),
             hop_names: true,
             udp_zero_checksum: ZeroChecksum::default(),

@@ -122,6 +122,7 @@ impl Nat64Config {
         };
         rules.hops = self.hop_addresses.iter().map(|PoolText(range)| *range).collect();
         rules.names_hops = self.hop_names;
+        rules.pcp = self.pcp;
         rules.subscriber_bits = self.subscribers.prefix_length.get() as u8;
         rules.blocks = self.subscribers.port_block_size.is_some();
         rules.translate_non_global = self.translate_non_global;

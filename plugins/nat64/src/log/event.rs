@@ -190,7 +190,7 @@ impl SessionLog {
         } else if opened.binding_is_new {
             self.send(nat, worker, Event { remote: None, kind: EventKind::BindingCreated, ..event });
         }
-        if self.logs_sessions {
+        if self.logs_sessions && !session.is_asked() {
             self.send(nat, worker, event);
         }
         if opened.binding_is_new
@@ -208,7 +208,7 @@ impl SessionLog {
         if self.sender.is_none() {
             return;
         }
-        if self.logs_sessions {
+        if self.logs_sessions && !ended.session.is_asked() {
             let rules = nat.rules.read(worker);
             self.send(nat, worker, Event::of_session(EventKind::SessionDeleted, rules, &ended.session));
         }

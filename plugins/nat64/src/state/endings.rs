@@ -2,7 +2,7 @@
 
 use raddle_plugin_api::table::Memory;
 
-use super::bib::Binding;
+use super::bib::{Binding, IS_ASKED};
 use super::port_hold::Reuse;
 use super::rules::Rules;
 use super::session::Session;
@@ -54,6 +54,9 @@ impl<M: Memory> Shard<M> {
             return Some(Ended { session, binding: None, block: None });
         };
         binding.sessions -= 1;
+        if session.is_asked() {
+            binding.flags &= !IS_ASKED;
+        }
         let is_over = binding.sessions == 0;
         if let Some(subscriber) = self.subscribers.get_mut(binding.subscriber) {
             subscriber.sessions -= 1;

@@ -1,6 +1,7 @@
 //! Bindings and sessions (RFC 6146 §3.1 to §3.5). No packet, no clock, no thread: time comes in as ticks, and each thread has a
 //! [`Shard`] of its own.
 
+mod asked;
 mod bib;
 mod eam;
 mod endings;
@@ -21,6 +22,7 @@ mod tcp;
 #[cfg(test)]
 mod shard_laws;
 
+pub use asked::{Asked, AskedRefusal, Given};
 pub use bib::Binding;
 pub use eam::{Eam, EamTable};
 pub use endings::Ended;

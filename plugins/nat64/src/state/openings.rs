@@ -119,7 +119,7 @@ impl<M: Memory> Shard<M> {
             Err(refusal)
         };
         let Some(&bound) = self.bindings.get(binding) else { return Err(Refusal::NoBinding) };
-        if !bound.is_static()
+        if !bound.is_open()
             && let Some(permits) = &self.permits
             && !permits.has(binding, flow.remote)
         {
@@ -139,7 +139,7 @@ impl<M: Memory> Shard<M> {
         }
     }
 
-    fn open(
+    pub(super) fn open(
         &mut self,
         rules: &Rules,
         binding_number: u32,
@@ -222,7 +222,12 @@ impl<M: Memory> Shard<M> {
     }
 
     /// Makes a host's port a binding; its number, and the block that its subscriber was given for that.
-    fn bind(&mut self, rules: &Rules, key: &Key6, now: Ticks) -> Result<(u32, Option<u16>), Refusal> {
+    pub(super) fn bind(
+        &mut self,
+        rules: &Rules,
+        key: &Key6,
+        now: Ticks,
+    ) -> Result<(u32, Option<u16>), Refusal> {
         let number = self.subscriber(rules, key)?;
         let bound = self.bind_for(rules, key, number, now);
         if bound.is_err() {

@@ -36,7 +36,7 @@ pub struct Timeouts {
     pub icmp: Ticks,
 }
 
-/// What a subscriber may have (RFC 6888 REQ-3, REQ-4).
+/// What a subscriber may have (RFC 6888 REQ-4, REQ-5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Sessions.
@@ -138,6 +138,8 @@ pub struct Rules {
     pub translate_non_global: bool,
     /// Whether UDP datagrams without a checksum are given one; else they are dropped (RFC 7915 §4.5).
     pub computes_udp_checksum: bool,
+    /// Whether hosts may ask for bindings (RFC 6887).
+    pub pcp: bool,
     /// Whether SYNs that nobody asked for wait for an answer to themselves (RFC 6146 §3.5.2.2); else they are dropped.
     pub holds_incoming_syn: bool,
     /// IPv6 packets larger than this are cut, if they came without "don't fragment" (RFC 7915 §4, lowest-ipv6-mtu).
@@ -179,6 +181,7 @@ impl Rules {
             blocks: false,
             translate_non_global: false,
             computes_udp_checksum: true,
+            pcp: false,
             holds_incoming_syn: true,
             lowest_mtu: 1280,
             active: Vec::new(),
@@ -298,6 +301,12 @@ impl Rules {
     pub fn tenant(&self, number: u8) -> &Tenant {
         // The first is always there.
         self.tenants.get(usize::from(number)).unwrap_or(&self.tenants[0])
+    }
+
+    /// The tenant whose hosts are in a table.
+    pub fn tenant_of_table(&self, table: u32) -> u8 {
+        let is_its = |tenant: &Tenant| tenant.is_present && tenant.inside_table == Some(table);
+        self.tenants.iter().position(is_its).unwrap_or(0) as u8
     }
 
     /// Whether a packet of this table may be for a tenant's pool.

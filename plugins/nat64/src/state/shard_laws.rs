@@ -216,10 +216,55 @@ fn full_tables_and_pools_refuse_and_keep_nothing() {
     shard.check();
 }
 
+/// RFC 6887: a binding without a packet, in which anybody comes in, for as long as was said.
+#[test]
+fn host_has_the_binding_that_it_has_asked_for() {
+    let (mut shard, rules) = (shard(Filtering::AddressDependent), rules(1));
+    let asked = Asked { inside: host(1), port: 5000, protocol: Protocol::Tcp, tenant: 0, secret: [1; 6] };
+    let given = shard.ask(&rules, &asked, 480, 0).unwrap();
+    assert_eq!((given.outside.1, given.opened.map(|opened| opened.binding_is_new)), (5000, Some(true)));
+    shard.check();
+    let from = Flow4 {
+        outside: given.outside.0,
+        outside_port: given.outside.1,
+        remote: server(3),
+        remote_port: 4242,
+        protocol: Protocol::Tcp,
+    };
+    let opened = shard.open4(&rules, &from, TcpFlags::SYN, 10).unwrap();
+    assert_eq!(shard.session(opened.session).unwrap().inside, host(1));
+    // Somebody else can neither have it nor end it; the host can have it for longer.
+    let other = Asked { secret: [2; 6], ..asked };
+    assert_eq!(shard.ask(&rules, &other, 480, 20), Err(AskedRefusal::NotIts));
+    assert_eq!(shard.asked(&other), Err(AskedRefusal::NotIts));
+    let again = shard.ask(&rules, &asked, 2000, 20).unwrap();
+    assert_eq!((again.outside, again.opened), (given.outside, None));
+    shard.check();
+    while shard.expire(&rules, 1500).is_some() {}
+    assert_eq!(shard.sessions().count(), 1, "the connection's time was over, that of the binding is not");
+    let number = shard.asked(&asked).unwrap().unwrap();
+    assert!(shard.end(number, &rules, 1600).unwrap().binding.is_some());
+    assert_eq!(shard.open4(&rules, &from, TcpFlags::SYN, 1600), Err(Refusal::NoBinding));
+    assert_eq!(shard.asked(&asked), Ok(None));
+    // Of a binding that packets made it is the same one, which others may use no more when it is over.
+    let udp = open(&mut shard, &rules, &flow6(Protocol::Udp, 2, 6000, 1, 53), 1600).unwrap();
+    let asked = Asked { inside: host(2), port: 6000, protocol: Protocol::Udp, tenant: 0, secret: [1; 6] };
+    let given = shard.ask(&rules, &asked, 480, 1600).unwrap();
+    assert_eq!(given.outside, (udp.outside, udp.outside_port));
+    let stranger = Flow4 { remote: server(9), ..udp.flow4() };
+    assert!(shard.open4(&rules, &stranger, TcpFlags(0), 1600).is_ok());
+    let number = shard.asked(&asked).unwrap().unwrap();
+    shard.end(number, &rules, 1601);
+    let stranger = Flow4 { remote: server(8), ..udp.flow4() };
+    assert_eq!(shard.open4(&rules, &stranger, TcpFlags(0), 1601), Err(Refusal::Filtered));
+    shard.check();
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     From6 { protocol: Protocol, inside: u8, port: u16, remote: u8, flags: u8 },
     From4 { session: usize, remote: u8, port: u16, flags: u8 },
+    Ask { protocol: Protocol, inside: u8, port: u16, secret: u8, ticks: u16 },
     Time { ticks: u16 },
     End { session: usize },
 }
@@ -231,6 +276,8 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(protocol, inside, port, remote, flags)| Step::From6 { protocol, inside, port, remote, flags }),
         4 => (any::<usize>(), 0..4_u8, 80..83_u16, any::<u8>())
             .prop_map(|(session, remote, port, flags)| Step::From4 { session, remote, port, flags }),
+        1 => (prop::sample::select(&[Protocol::Tcp, Protocol::Udp][..]), 0..6_u8, 5000..5004_u16, 0..2_u8, 0..2000_u16)
+            .prop_map(|(protocol, inside, port, secret, ticks)| Step::Ask { protocol, inside, port, secret, ticks }),
         1 => prop_oneof![0..300_u16, 0..1500_u16].prop_map(|ticks| Step::Time { ticks }),
         1 => any::<usize>().prop_map(|session| Step::End { session }),
     ]
@@ -283,6 +330,17 @@ proptest! {
                             let found = *shard.use_session(number, Side::Four, TcpFlags(flags), now, &rules.timeouts).unwrap();
                             prop_assert_eq!((found.inside, found.inside_port), (session.inside, session.inside_port));
                         }
+                    }
+                }
+                Step::Ask { protocol, inside, port, secret, ticks } => {
+                    let asked = Asked { inside: host(inside), port, protocol, tenant: 0, secret: [secret; 6] };
+                    if ticks == 0 {
+                        if let Ok(Some(number)) = shard.asked(&asked) {
+                            shard.end(number, &rules, now);
+                        }
+                    } else if let Ok(given) = shard.ask(&rules, &asked, ticks.into(), now) {
+                        let known = *outside.entry((host(inside), port, protocol)).or_insert(given.outside);
+                        prop_assert_eq!(known, given.outside);
                     }
                 }
                 Step::Time { ticks } => {

@@ -35,7 +35,7 @@ impl HopExtension {
             [] => HEADER,
             _ => extension.len(),
         };
-        let is_whole = begin >= HEADER && begin <= MOST && begin.is_multiple_of(4);
+        let is_whole = (HEADER..=MOST).contains(&begin) && begin.is_multiple_of(4);
         if !is_whole || extension.first().is_some_and(|first| first & 0xf0 != VERSION) {
             return None;
         }

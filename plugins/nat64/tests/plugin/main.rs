@@ -5,6 +5,7 @@ mod forwarding;
 mod laws;
 mod log;
 mod mapped;
+mod pcp;
 mod router;
 mod sessions;
 mod surroundings;
