@@ -153,7 +153,8 @@ fn routers_without_an_address_outside_have_one_in_their_errors_and_are_named() -
             ",
             Value::Null,
         )?;
-        let named = json!([true, [0, 24, 2, 4, 0, 2, 0, 0], alice.spec.gateway6]);
+        // raddle speaks by the interface by which the packet came.
+        let named = json!([true, [0, 24, 2, 4, 0, 2, 0, 0], bob.spec.gateway6]);
         let named = if names { named } else { json!(false) };
         assert_eq!(found, json!([HOP, true, ALICE4, named]), "{workers} workers");
         daemon.stop()?;

@@ -5,6 +5,7 @@ use raddle_plugin_api::prelude::*;
 use raddle_plugin_api::wire::{Ip4Header, IpProtocol};
 
 use crate::flow::quoted4;
+use crate::hand_off::hand_off;
 use crate::node_four_to_six::{FourToSix, Out, Steps};
 use crate::node_six_to_four::Way;
 use crate::reason::Nat64Error;
@@ -56,7 +57,7 @@ impl<W: Way> Steps<W> {
             let owner =
                 self.nat.owner_of_outside(worker, rules, flow.outside, flow.outside_port, flow.protocol);
             if owner != worker.thread_index() {
-                return self.hand_off(env, packet, owner);
+                return hand_off(&self.nat, env, packet, owner);
             }
             let number = local.shard.find4(local.shard.hash(&flow), &flow);
             let Some(session) = number.and_then(|number| local.shard.session(number)) else {

@@ -5,6 +5,7 @@ use raddle_plugin_api::prelude::*;
 use raddle_plugin_api::wire::{Ip6Header, Ip6Upper, IpProtocol};
 
 use crate::flow::quoted6;
+use crate::hand_off::hand_off;
 use crate::node_six_to_four::{Out, SixToFour, Steps, Way};
 use crate::reason::Nat64Error;
 use crate::service::{Count, Local};
@@ -49,7 +50,7 @@ impl<W: Way> Steps<W> {
         } else {
             let owner = self.nat.owner_of_inside(env.worker(), rules, flow.inside);
             if owner != env.worker().thread_index() {
-                return self.hand_off(env, packet, owner);
+                return hand_off(&self.nat, env, packet, owner);
             }
             let number = local.shard.find6(local.shard.hash(&flow), &flow);
             let Some(session) = number.and_then(|number| local.shard.session(number)) else {

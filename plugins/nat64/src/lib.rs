@@ -1,9 +1,11 @@
 //! `nat64`: stateful NAT64 (RFC 6146, RFC 7915), on all workers.
 //!
 //! The files: this one registers; `config/` is the section of the configuration, `translate/` knows headers and addresses,
-//! `state/` bindings and sessions; `flow.rs` and `seen.rs` tell a packet's flow, `rewrite.rs` changes packets; `node_*.rs` stand in the
-//! packets' way, `icmp_*.rs` are their ICMP errors; `service.rs` is what nodes and commands share; `around.rs` looks after features
-//! and routes; `errand.rs` has threads do what commands ask, as `pool_use.rs` does; `watch.rs` tells how full it gets; `held.rs`, `log/`, `trace.rs`, `command/` and `reason.rs` are what they say.
+//! `state/` bindings and sessions, `pcp.rs` the messages by which hosts ask for ports; `flow.rs` and `seen.rs` tell a packet's flow,
+//! `rewrite.rs` changes packets; `node_*.rs` stand in the packets' way, `icmp_*.rs` are their ICMP errors, `hand_off.rs` has another
+//! thread take a packet; `service.rs` is what nodes and commands share; `around.rs` looks after features and routes; `errand.rs` has
+//! threads do what commands ask, as `pool_use.rs` does; `watch.rs` tells how full it gets; `held.rs` has SYNs that wait; `log/`,
+//! `trace.rs`, `command/` and `reason.rs` are what they say.
 //!
 //! Each thread has the sessions of its own hosts: the hash of a host's address says which thread, and the ports that a thread gives out
 //! are its own, so either side's packets find the thread without a table. What comes in on another one is handed off.
@@ -14,6 +16,7 @@ mod command;
 mod config;
 mod errand;
 mod flow;
+mod hand_off;
 mod held;
 mod icmp_four_to_six;
 mod icmp_six_to_four;
@@ -23,7 +26,7 @@ mod node_four_to_six;
 mod node_pcp;
 mod node_six_to_four;
 mod numbers;
-mod pcp;
+pub mod pcp;
 mod pool_use;
 mod reason;
 mod rewrite;

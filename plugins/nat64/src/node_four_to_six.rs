@@ -13,6 +13,7 @@ use raddle_plugin_api::wire::{
 use raddle_plugin_api::{L4Ports, Packet};
 
 use crate::flow::{Plain, Upper, fragment, is_host4, plain4, whole};
+use crate::hand_off::hand_off;
 use crate::node_six_to_four::{Feature, Routed, Way};
 use crate::reason::Nat64Error;
 use crate::rewrite::{To6, UpperChange, any_from4, plain_to6};
@@ -106,7 +107,7 @@ impl<W: Way> Node for FourToSix<W> {
                 },
                 |env, position, packet, pass| {
                     if let Some(owner) = pass.other_owner(position, &steps.nat, env.worker()) {
-                        return steps.hand_off(env, packet, owner);
+                        return hand_off(&steps.nat, env, packet, owner);
                     }
                     let verdict = steps.other(env, packet, pass.rules, pass.local, pass.now);
                     pass.translated += u64::from(verdict == Verdict::Next(FourToSixNext::Lookup));
@@ -280,7 +281,7 @@ impl<W: Way> Steps<W> {
         let worker = env.worker();
         let owner = self.nat.owner_of_outside(worker, rules, flow.outside, flow.outside_port, flow.protocol);
         if owner != worker.thread_index() {
-            return self.hand_off(env, packet, owner);
+            return hand_off(&self.nat, env, packet, owner);
         }
         // Of a tenant with a table of its own only what comes in there is let in.
         let tenant = local.shard.tenant_of_outside(rules, flow);
@@ -391,15 +392,6 @@ impl<W: Way> Steps<W> {
     pub(crate) fn as_outsider(&self, rules: &Rules, address: Ip4Address) -> Option<Ip6Address> {
         let first = rules.first_prefix(0).map(|number| rules.prefix(number));
         first.map(|prefix| prefix.embed(address)).or_else(|| rules.eam.to6(address))
-    }
-
-    pub(crate) fn hand_off(&self, env: &Env<'_, FourToSix<W>>, packet: &mut Packet<'_>, thread: u32) -> Out {
-        self.nat.count(env.worker(), Count::HandedOff, 1);
-        if let Err(refused) = env.hand_off(packet.take(), thread, Verdict::To(env.node())) {
-            env.send(refused, Verdict::Drop(Nat64Error::Congested));
-        }
-        // It was taken: this counts for nothing.
-        Verdict::Continue
     }
 
     fn refuse(

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use raddle_plugin_api::Packet;
 use raddle_plugin_api::prelude::*;
-use raddle_plugin_api::wire::{Ip6Address, Ip6Header, Ip6Upper, IpProtocol, UdpHeader};
+use raddle_plugin_api::wire::{Ip4Address, Ip6Address, Ip6Header, Ip6Upper, IpProtocol, UdpHeader};
 use serde::Serialize;
 use zerocopy::IntoBytes;
 
+use crate::hand_off::hand_off;
 use crate::pcp::{Code, MOST_BYTES, MapRequest, Request, Response, SERVER_PORT, read};
 use crate::reason::Nat64Error;
 use crate::service::{Nat64, TICKS_PER_SECOND, ticks};
@@ -66,11 +67,7 @@ impl Pcp {
         let worker = env.worker();
         let owner = self.nat.owner_of_inside(worker, rules, ip.source());
         if owner != worker.thread_index() {
-            if let Err(refused) = env.hand_off(packet.take(), owner, Verdict::To(env.node())) {
-                env.send(refused, Verdict::Drop(Nat64Error::Congested));
-            }
-            // It was taken: this counts for nothing.
-            return Verdict::Continue;
+            return hand_off(&self.nat, env, packet, owner);
         }
         let mut bytes = [0; HEADERS + MOST_BYTES + 4];
         let length =
@@ -110,7 +107,7 @@ impl Pcp {
         rules: &Rules,
         request: &MapRequest,
         (inside, tenant): (Ip6Address, u8),
-    ) -> Result<(Option<(raddle_plugin_api::wire::Ip4Address, u16)>, u32), Code> {
+    ) -> Result<(Option<(Ip4Address, u16)>, u32), Code> {
         let worker = env.worker();
         let &MapRequest { nonce, protocol, port, lifetime } = request;
         if !inside.is_valid_source() || inside.is_link_local() || rules.eam.to4(inside).is_some() {
@@ -130,9 +127,6 @@ impl Pcp {
             let given = local.shard.ask(rules, &asked, lifetime * TICKS_PER_SECOND, now).map_err(code)?;
             if let Some(opened) = &given.opened {
                 self.nat.opened(worker, local, opened);
-            }
-            if let Some(next) = local.shard.next_expiry() {
-                worker.wake_at(u64::from(next) * crate::service::TICK_NS);
             }
             Ok((Some(given.outside), lifetime))
         })
