@@ -258,3 +258,17 @@ fn syn_from_outside_waits_for_one_from_inside_and_is_answered_if_none_comes() {
     assert_eq!(run.to("ip4-icmp-error").len(), 1);
     router.host.assert_no_leaks();
 }
+
+/// RFC 7915 §1.2: their checksum is of the other protocol, and of the whole message.
+#[test]
+fn fragments_of_icmp_are_not_translated() {
+    let mut router = Router::new(CONFIG);
+    let head = Ip6FragmentHeader::new(IpProtocol::ICMP6, 0, true, 7);
+    let payload = [zerocopy::IntoBytes::as_bytes(&head), &[128, 0, 0, 0, 0, 1, 0, 1]].concat();
+    let six = packets::ip("2001:db8::1", "64:ff9b::198.51.100.2", IpProtocol::FRAGMENT).payload(payload);
+    assert_eq!(router.out(six).dropped("icmp-fragment"), 1);
+    let four = packets::ip("198.51.100.2", "192.0.2.1", IpProtocol::ICMP4);
+    let four = four.payload([8, 0, 0, 0, 0, 1, 0, 1]).fragment(0, true);
+    assert_eq!(router.inward(four).dropped("icmp-fragment"), 1);
+    router.host.assert_no_leaks();
+}

@@ -154,3 +154,18 @@ fn address_that_is_raddles_own_is_mapped_to_nobody() {
         router.inward(packets::echo("198.51.100.2", "203.0.113.1")).assert_all("ip4-lookup");
     }
 }
+
+/// One interface is enough, and others are left alone.
+#[test]
+fn what_came_in_by_an_interface_may_leave_by_it() {
+    let mut router = Router::new(&CONFIG.replace("['lan', 'wan']", "['lan']"));
+    let (lan, wan) = (router.lan, router.wan);
+    for _ in 0..2 {
+        let run = router.host.run_arc("ip6-unicast", lan, [packets::udp(HOST, SERVER6)]);
+        assert_eq!(addresses4(&sent(&run, "ip4-lookup")).0, "192.0.2.1");
+        let back = packets::udp(SERVER4, "192.0.2.1:5000");
+        let run = router.host.run_arc("ip4-unicast", lan, [back.clone()]);
+        assert_eq!(sent(&run, "ip6-lookup"), packets::udp(SERVER6, HOST).to_vec());
+        router.host.run_arc("ip4-unicast", wan, [back]).assert_all("ip4-lookup");
+    }
+}
