@@ -187,11 +187,11 @@ fn wireshark_reads_the_log_as_ipfix() -> Result<()> {
         ",
         json!({ "bob": as_inside(bob).to_string() }),
     )?;
-    let sessions = daemon.ctl_json("show nat64 sessions")?;
     let has = |all: &[Vec<u8>], set, event| all.iter().any(|message| has_event(message, set, event));
     // Templates 262, 264 and 265: a mark of all bindings, of the pool from below, and of the pool from above, which are looked at once
     // a second.
     let mut messages = received(&collector, |all| has(all, 262, 18) && has(all, 264, 18))?;
+    let sessions = daemon.ctl_json("show nat64 sessions")?;
     daemon.ctl("clear nat64 sessions")?;
     messages.extend(received(&collector, |all| has(all, 258, 17) && has(all, 265, 18))?);
     let rows = decoded(&messages)?;

@@ -154,6 +154,10 @@ impl<M: Memory> Shard<M> {
         if subscriber.sessions >= rules.limits.sessions {
             return Err(Refusal::SubscriberLimit);
         }
+        if self.sessions.len() == self.sessions.capacity() {
+            // There are as many timers as sessions, and no more.
+            return Err(Refusal::TableFull);
+        }
         let lifetime = match binding.protocol() {
             Protocol::Tcp => rules.timeouts.tcp_transitory,
             Protocol::Udp => rules.timeouts.udp,

@@ -120,3 +120,31 @@ fn hosts_are_told_when_no_port_is_left() {
     sent(&router.out(packets::udp("[2001:db8::ffff]:5353", SERVER6)), "ip4-lookup");
     assert_eq!(router.show("pools")[0]["udp"], 1024);
 }
+
+/// Tables that are full refuse what comes and keep what they have, from inside and from outside, and have room again afterwards.
+#[test]
+fn full_tables_refuse_and_go_on() {
+    let config = CONFIG.replace("interfaces", "max-sessions = 64\ninterfaces");
+    for workers in [0, 2] {
+        let mut router = Router::with_workers(&config, workers);
+        let (mut made, mut refused) = (0, 0);
+        for remote in 0..80_u8 {
+            let server = format!("[64:ff9b::198.51.100.{}]:80", 2 + remote);
+            let run = router.out(packets::udp(HOST, &server));
+            made += run.to("ip4-lookup").len();
+            refused += run.to("ip6-icmp-error").len();
+        }
+        // The host is one worker's, who has its share of the sessions.
+        let room = 64 / workers.max(1);
+        assert_eq!((made, refused), (room, 80 - room), "{workers} workers");
+        let port: String = router.show("bib")[0]["outside"].as_str().unwrap().into();
+        let stranger = router.inward(packets::udp("203.0.113.77:9", &port));
+        assert_eq!(stranger.dropped("table-full"), 1, "{}", stranger.summary());
+        sent(&router.inward(packets::udp(SERVER4, &port)), "ip6-lookup");
+        let asked = router.out(packets::tcp("[2001:db8::1]:6000", SERVER6).flags(TcpFlags::SYN));
+        asked.assert_all("ip6-icmp-error");
+        assert_eq!(router.host.command(CLEAR_SESSIONS, json!({})).unwrap().json["sessions"], room);
+        sent(&router.out(packets::udp(HOST, SERVER6)), "ip4-lookup");
+        router.host.assert_no_leaks();
+    }
+}
