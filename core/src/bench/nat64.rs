@@ -50,11 +50,16 @@ pub fn nat64_cases() -> Vec<Case> {
             ..case(name, budget, Box::new(move |workers, _| nat64(workers, &hosts, room(count))))
         }
     });
+    // All of these sessions are of one host inside, so of one worker, who has its share of the room.
     let inward = REMOTES.into_iter().map(|(name, remotes, count, budget)| {
         let remotes = format!("{remotes} random");
         Case {
             before: before(count),
-            ..case(name, budget, Box::new(move |workers, _| nat64_in(workers, &remotes, room(count))))
+            ..case(
+                name,
+                budget,
+                Box::new(move |workers, _| nat64_in(workers, &remotes, room(count) * workers as u32)),
+            )
         }
     });
     // Nearly every packet is the first one of a host.
