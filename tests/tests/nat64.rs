@@ -377,3 +377,28 @@ fn sighup_changes_the_pool_and_sessions_survive() -> Result<()> {
     assert!(after.to_string().contains("192.0.2.9:"), "{after}");
     daemon.stop()
 }
+
+// One-armed: alice has both families on her one link, and speaks to herself by way of raddle.
+#[test]
+fn one_interface_is_enough() -> Result<()> {
+    if !requirement::met(NEEDS) {
+        return Ok(());
+    }
+    let topology = Topology::create([HostSpec::new("alice", "east", 1)])?;
+    let alice = topology.host("alice");
+    for workers in [0, 2] {
+        let daemon = Daemon::start(&topology.router, &config(&topology, workers, SECTION))?;
+        let report = ping(&alice.namespace, bob6(alice), 5)?;
+        assert!(report.received > 0, "{}\n{}", report.text, daemon.ctl("show errors")?);
+        let folder = raddle_tests::scratch::directory()?;
+        fs::write(folder.path().join("page"), "by one arm")?;
+        let _server = WebServer::start(&alice.namespace, folder.path())?;
+        let to = folder.path().join("fetched");
+        assert_eq!(fetch(&alice.namespace, bob6(alice), "page", &to)?.status, 200);
+        assert_eq!(fs::read_to_string(&to)?, "by one arm");
+        let sessions = daemon.ctl_json("show nat64 sessions protocol tcp")?;
+        assert_eq!(sessions[0]["remote"], json!(format!("{}:8080", alice.spec.ipv4)), "{sessions}");
+        daemon.stop()?;
+    }
+    Ok(())
+}

@@ -168,7 +168,8 @@ fn wireshark_reads_the_log_as_ipfix() -> Result<()> {
     let lines = topology.router.udp("127.0.0.1:0")?;
     let section = format!(
         "{SECTION}subscribers = {{ port-block-size = 256, max-sessions = 3 }}\n\
-         log = {{ ipfix = \"{}\", ipfix-domain = 77, syslog = \"{}\", what = \"sessions\" }}\n",
+         [nat64.log]\nipfix = \"{}\"\nipfix-domain = 77\nsyslog = \"{}\"\nwhat = \"sessions\"\n\
+         [nat64.log.thresholds]\nmappings-high = 3\nsubscriber-mappings-high = 2\npool-high = 1\npool-low = 0\n",
         collector.local_addr()?,
         lines.local_addr()?
     );
@@ -186,13 +187,16 @@ fn wireshark_reads_the_log_as_ipfix() -> Result<()> {
         ",
         json!({ "bob": as_inside(bob).to_string() }),
     )?;
+    let has = |all: &[Vec<u8>], set, event| all.iter().any(|message| has_event(message, set, event));
+    // Templates 262, 264 and 265: a mark of all bindings, of the pool from below, and of the pool from above, which are looked at once
+    // a second.
+    let mut messages = received(&collector, |all| has(all, 262, 18) && has(all, 264, 18))?;
     let sessions = daemon.ctl_json("show nat64 sessions")?;
     daemon.ctl("clear nat64 sessions")?;
-    let messages =
-        received(&collector, |all| all.iter().filter(|message| has_event(message, 17)).count() > 0)?;
+    messages.extend(received(&collector, |all| has(all, 258, 17) && has(all, 265, 18))?);
     let rows = decoded(&messages)?;
     let of = |event: &str| rows.iter().filter(|row| row[0] == event).collect::<Vec<_>>();
-    // natEvent: 6 and 7 sessions, 16 and 17 blocks, 13 a quota.
+    // natEvent: 6 and 7 sessions, 16 and 17 blocks, 13 a quota, 18 a mark that was reached.
     assert_eq!((of("16").len(), of("17").len()), (1, 1), "{rows:?}");
     assert_eq!((of("6").len(), of("7").len()), (3, 3), "{rows:?}");
     assert!(!of("13").is_empty(), "{rows:?}");
@@ -206,6 +210,10 @@ fn wireshark_reads_the_log_as_ipfix() -> Result<()> {
             "{row:?}"
         );
     }
+    let mut marks: Vec<_> = of("18").iter().map(|row| row[10..].join(" ")).collect();
+    marks.sort();
+    // natThresholdEvent, and the mark where it has its place: of the pool's addresses, of all bindings, of a subscriber's.
+    assert_eq!(marks, ["1 1   ", "2  0  ", "3   3 ", "4    2"], "{rows:?}");
     let block = of("16")[0];
     let first: u16 = block[7].parse()?;
     assert_eq!((first % 256, block[8].parse::<u16>()?), (0, first + 255), "{block:?}");
@@ -231,12 +239,13 @@ fn received(collector: &UdpSocket, is_enough: impl Fn(&[Vec<u8>]) -> bool) -> Re
     Ok(messages)
 }
 
-/// Whether a message has a record of this event: natEvent comes behind the 8 octets of the time in each of them.
-fn has_event(message: &[u8], event: u8) -> bool {
+/// Whether a message has a record of this template whose first one is of this event: natEvent comes behind the 8 octets of the time in
+/// each of them.
+fn has_event(message: &[u8], template: u16, event: u8) -> bool {
     let mut sets = message.get(16..).unwrap_or_default();
     while let [a, b, c, d, ..] = *sets {
         let (id, end) = (u16::from_be_bytes([a, b]), usize::from(u16::from_be_bytes([c, d])).max(4));
-        if id == 258 && sets.get(4 + 8) == Some(&event) {
+        if id == template && sets.get(4 + 8) == Some(&event) {
             return true;
         }
         sets = sets.get(end..).unwrap_or_default();
@@ -246,7 +255,7 @@ fn has_event(message: &[u8], event: u8) -> bool {
 
 /// What Wireshark reads in the messages, a row for each record.
 fn decoded(messages: &[Vec<u8>]) -> Result<Vec<Vec<String>>> {
-    const FIELDS: [&str; 10] = [
+    const FIELDS: [&str; 15] = [
         "cflow.nat_event",
         "cflow.srcaddrv6",
         "cflow.post_natsource_ipv4_address",
@@ -257,6 +266,11 @@ fn decoded(messages: &[Vec<u8>]) -> Result<Vec<Vec<String>>> {
         "cflow.port_range_start",
         "cflow.port_range_end",
         "cflow.od_id",
+        "cflow.nat_threshold_event",
+        "cflow.addresspool_highthreshold",
+        "cflow.addresspool_lowthreshold",
+        "cflow.addressport_mapping_highthreshold",
+        "cflow.addressport_mapping_per_user_highthreshold",
     ];
     let folder = scratch::directory()?;
     let file = folder.path().join("log.pcap");

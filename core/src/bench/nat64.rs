@@ -45,11 +45,22 @@ pub fn nat64_cases() -> Vec<Case> {
     };
     let out = HOSTS.into_iter().map(|(name, hosts, count, budget)| {
         let hosts = format!("{hosts} random");
-        case(name, budget, Box::new(move |workers, _| nat64(workers, &hosts, room(count))))
+        Case {
+            before: before(count),
+            ..case(name, budget, Box::new(move |workers, _| nat64(workers, &hosts, room(count))))
+        }
     });
+    // All of these sessions are of one host inside, so of one worker, who has its share of the room.
     let inward = REMOTES.into_iter().map(|(name, remotes, count, budget)| {
         let remotes = format!("{remotes} random");
-        case(name, budget, Box::new(move |workers, _| nat64_in(workers, &remotes, room(count))))
+        Case {
+            before: before(count),
+            ..case(
+                name,
+                budget,
+                Box::new(move |workers, _| nat64_in(workers, &remotes, room(count) * workers as u32)),
+            )
+        }
     });
     // Nearly every packet is the first one of a host.
     let create =
@@ -60,6 +71,11 @@ pub fn nat64_cases() -> Vec<Case> {
 /// Room for so many sessions, whichever workers they are on.
 fn room(count: u32) -> u32 {
     (count + count / 2).max(64)
+}
+
+/// Of tables with a million sessions and more it is said how many are in them: none of the packets may be refused one.
+fn before(count: u32) -> Option<fn() -> Vec<Command>> {
+    (count >= 1 << 20).then_some(|| vec![("show nat64 summary", json!({}))])
 }
 
 /// Ends all sessions: what that takes is the tear-down rate.

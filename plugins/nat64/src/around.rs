@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 
 use raddle_plugin_api::address::AddressInfo;
@@ -28,14 +29,13 @@ pub type Route = (TableKey, IpPrefix);
 pub fn look(control: &Control<'_>, config: &Nat64Config) -> Result<Surroundings, Failure> {
     let mut around = Surroundings::default();
     let interfaces = control.interfaces()?;
-    for name in config.pool_interfaces() {
-        let Some(interface) = interfaces.iter().find(|interface| interface.name == *name) else { continue };
+    for interface in interfaces {
         let network = control.network(interface.index)?;
         let ip4 = |info: &AddressInfo| match info.address.address() {
             IpAddr::V4(address) => Some(address.into()),
             IpAddr::V6(_) => None,
         };
-        around.addresses.insert(name.to_owned(), network.addresses.iter().filter_map(ip4).collect());
+        around.addresses.insert(interface.name, network.addresses.iter().filter_map(ip4).collect());
     }
     for table in config.tables() {
         if let Ok(fib) = control.fib_index(table) {
@@ -84,12 +84,24 @@ pub fn settle_or_log(control: &Control<'_>) {
 /// There is no such interface.
 pub fn set_interface(control: &Control<'_>, name: &str, index: InterfaceIndex) -> Result<(), Failure> {
     let main = control.resource::<Main>()?;
-    let is_wanted = wants(&main.config(), name);
-    let mut held = lock(&main.held);
+    let config = main.config();
+    let is_wanted = wants(&config, name);
+    hold(control, index, &main.held, &FEATURES, is_wanted)?;
+    hold(control, index, &main.asked, &["nat64-pcp"], is_wanted && config.pcp)
+}
+
+fn hold(
+    control: &Control<'_>,
+    index: InterfaceIndex,
+    held: &Mutex<BTreeSet<InterfaceIndex>>,
+    features: &[&str],
+    is_wanted: bool,
+) -> Result<(), Failure> {
+    let mut held = lock(held);
     if is_wanted == held.contains(&index) {
         return Ok(());
     }
-    for feature in FEATURES {
+    for feature in features {
         if is_wanted {
             control.hold_feature(index, feature)?;
         } else {
@@ -147,8 +159,9 @@ fn routes(rules: &Rules, config: &Nat64Config) -> BTreeSet<Route> {
         routes.insert((table(&rules.tenant(found.tenant).name, false), prefix));
     }
     for tenant in rules.tenants.iter().filter(|tenant| tenant.is_present) {
-        for range in tenant.pool.iter().filter(|range| !rules.is_shared(range.first)) {
-            let prefixes = prefixes_of(range.first.to_bits(), range.last.to_bits());
+        for range in &tenant.pool {
+            let prefixes = prefixes_of(range.first.to_bits(), range.last.to_bits())
+                .filter(|prefix| prefix.length() != 32 || !rules.is_shared(prefix.network().into()));
             routes.extend(prefixes.map(|prefix| (table(&tenant.name, true), IpPrefix::V4(prefix))));
         }
     }
@@ -177,7 +190,7 @@ fn change_routes(control: &Control<'_>, changes: &[(Route, bool)]) -> Result<(),
     Ok(())
 }
 
-fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 

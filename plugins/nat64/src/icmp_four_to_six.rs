@@ -5,6 +5,7 @@ use raddle_plugin_api::prelude::*;
 use raddle_plugin_api::wire::{Ip4Header, IpProtocol};
 
 use crate::flow::quoted4;
+use crate::hand_off::hand_off;
 use crate::node_four_to_six::{FourToSix, Out, Steps};
 use crate::node_six_to_four::Way;
 use crate::reason::Nat64Error;
@@ -41,7 +42,8 @@ impl<W: Way> Steps<W> {
         };
         let worker = env.worker();
         let (inner, prefix, tenant) = if let Some(inside) = rules.eam.to6(flow.outside) {
-            let Some(remote) = self.as_seen_inside(rules, flow.remote) else {
+            // RFC 7757 §4: as the host inside has addressed it, though it may be mapped itself.
+            let Some(remote) = self.as_outsider(rules, flow.remote) else {
                 return Verdict::Drop(Nat64Error::NotOurs);
             };
             let ends = Ends6 {
@@ -55,7 +57,7 @@ impl<W: Way> Steps<W> {
             let owner =
                 self.nat.owner_of_outside(worker, rules, flow.outside, flow.outside_port, flow.protocol);
             if owner != worker.thread_index() {
-                return self.hand_off(env, packet, owner);
+                return hand_off(&self.nat, env, packet, owner);
             }
             let number = local.shard.find4(local.shard.hash(&flow), &flow);
             let Some(session) = number.and_then(|number| local.shard.session(number)) else {
@@ -76,7 +78,11 @@ impl<W: Way> Steps<W> {
         };
         let source = match prefix {
             Some(prefix) => Some(prefix.embed(ip.source())),
-            None => self.as_seen_inside(rules, ip.source()),
+            // Who was addressed speaks by the address by which he was; a router may speak by its own.
+            None if ip.source() != flow.remote => {
+                rules.eam.to6(ip.source()).or_else(|| self.as_outsider(rules, ip.source()))
+            }
+            None => Some(inner.destination),
         };
         let Some(source) = source else { return Verdict::Drop(Nat64Error::NotOurs) };
         let outer = Ends6 { source, destination: inner.source, source_port: 0, destination_port: 0 };

@@ -5,6 +5,7 @@ use raddle_plugin_api::prelude::*;
 use raddle_plugin_api::wire::{Ip6Header, Ip6Upper, IpProtocol};
 
 use crate::flow::quoted6;
+use crate::hand_off::hand_off;
 use crate::node_six_to_four::{Out, SixToFour, Steps, Way};
 use crate::reason::Nat64Error;
 use crate::service::{Count, Local};
@@ -38,18 +39,18 @@ impl<W: Way> Steps<W> {
         let Some((flow, _)) = quoted.filter(|(_, source)| *source == ip.destination()) else {
             return Verdict::Drop(Nat64Error::ErrorQuote);
         };
-        let (source, ends) = if let Some(outside) = rules.eam.to4(flow.inside) {
+        let (own, ends) = if let Some(outside) = rules.eam.to4(flow.inside) {
             let ends = Ends4 {
                 source: flow.remote,
                 destination: outside,
                 source_port: flow.remote_port,
                 destination_port: flow.inside_port,
             };
-            (rules.eam.to4(ip.source()).unwrap_or(outside), ends)
+            (outside, ends)
         } else {
             let owner = self.nat.owner_of_inside(env.worker(), rules, flow.inside);
             if owner != env.worker().thread_index() {
-                return self.hand_off(env, packet, owner);
+                return hand_off(&self.nat, env, packet, owner);
             }
             let number = local.shard.find6(local.shard.hash(&flow), &flow);
             let Some(session) = number.and_then(|number| local.shard.session(number)) else {
@@ -62,11 +63,20 @@ impl<W: Way> Steps<W> {
                 source_port: outside.remote_port,
                 destination_port: outside.outside_port,
             };
-            // Routers inside have no address outside: they speak as the host behind them does.
             (outside.outside, ends)
         };
-        let mut made = [0; 20 + 2048];
-        let translated = match translate_error6(ip, message, &ends, &mut made[20..]) {
+        // RFC 6791: routers inside, which have no address outside, speak by one that the operator has for them, or as the host behind
+        // them does; and they may be named.
+        let (source, hop) = match rules.eam.to4(ip.source()) {
+            Some(mapped) => (mapped, None),
+            None if ip.source() == flow.inside => (own, None),
+            None => {
+                let given = rules.hop_address(local.shard.next_random());
+                (given.unwrap_or(own), rules.names_hops.then_some(ip.source()))
+            }
+        };
+        let mut made = [0; 20 + 2048 + 512];
+        let translated = match translate_error6(ip, message, &ends, hop, &mut made[20..]) {
             Ok(translated) => translated,
             Err(Malformed::Bytes) => return Verdict::Drop(Nat64Error::ErrorQuote),
             Err(Malformed::Untranslatable) => return Verdict::Drop(Nat64Error::IcmpKind),

@@ -1,9 +1,11 @@
 //! `nat64`: stateful NAT64 (RFC 6146, RFC 7915), on all workers.
 //!
 //! The files: this one registers; `config/` is the section of the configuration, `translate/` knows headers and addresses,
-//! `state/` bindings and sessions; `flow.rs` and `seen.rs` tell a packet's flow, `rewrite.rs` changes packets; `node_*.rs` stand in the
-//! packets' way, `icmp_*.rs` are their ICMP errors; `service.rs` is what nodes and commands share; `around.rs` looks after features
-//! and routes; `errand.rs` has threads do what commands ask; `held.rs`, `log/`, `trace.rs`, `command/` and `reason.rs` are what they say.
+//! `state/` bindings and sessions, `pcp.rs` the messages by which hosts ask for ports; `flow.rs` and `seen.rs` tell a packet's flow,
+//! `rewrite.rs` changes packets; `node_*.rs` stand in the packets' way, `icmp_*.rs` are their ICMP errors, `hand_off.rs` has another
+//! thread take a packet; `service.rs` is what nodes and commands share; `around.rs` looks after features and routes; `errand.rs` has
+//! threads do what commands ask, as `pool_use.rs` does; `watch.rs` tells how full it gets; `held.rs` has SYNs that wait; `log/`,
+//! `trace.rs`, `command/` and `reason.rs` are what they say.
 //!
 //! Each thread has the sessions of its own hosts: the hash of a host's address says which thread, and the ports that a thread gives out
 //! are its own, so either side's packets find the thread without a table. What comes in on another one is handed off.
@@ -14,14 +16,18 @@ mod command;
 mod config;
 mod errand;
 mod flow;
+mod hand_off;
 mod held;
 mod icmp_four_to_six;
 mod icmp_six_to_four;
 mod log;
 mod node_age;
 mod node_four_to_six;
+mod node_pcp;
 mod node_six_to_four;
 mod numbers;
+pub mod pcp;
+mod pool_use;
 mod reason;
 mod rewrite;
 mod seen;
@@ -29,9 +35,11 @@ mod service;
 pub mod state;
 mod trace;
 pub mod translate;
+mod watch;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use raddle_plugin_api::address::{ADDRESSES_CHANGED, AddressesChanged};
@@ -42,10 +50,11 @@ use raddle_plugin_api::table::HashSeed;
 use raddle_plugin_api::{InterfaceChange, InterfaceEvent};
 
 use crate::around::Route;
-use crate::config::{Nat64Config, Surroundings};
+use crate::config::{LogConfig, Nat64Config, Surroundings};
 use crate::errand::Errands;
-use crate::log::{LogWhat, Logger, SessionLog};
+use crate::log::{Event, LogWhat, Logger, SessionLog};
 use crate::node_four_to_six::FourToSix;
+use crate::node_pcp::Pcp;
 use crate::node_six_to_four::{Feature, SixToFour};
 use crate::service::{Count, Level, Nat64, Own, ShardPlans};
 use crate::state::{Protocol, Rules, ShardPlan, ShardSize, Share};
@@ -53,7 +62,7 @@ use crate::state::{Protocol, Rules, ShardPlan, ShardSize, Share};
 /// Name of the plugin, its feature, its counters and its section of the configuration.
 const NAME: &str = "nat64";
 /// What is kept means what it meant as long as this number stays; its low bits say how ports are shared out.
-const KEPT_LAYOUT: u32 = 1 << 8;
+const KEPT_LAYOUT: u32 = 2 << 8;
 
 plugin! { "nat64", "translates between IPv6 hosts and the IPv4 Internet, with state (RFC 6146)" }
 
@@ -74,6 +83,8 @@ feature! {
     runs_after: ["acl", "gro", "ip4-urpf", "ip4-virtual-reassembly"], fail_closed
 }
 
+feature! { "nat64-pcp", node: Pcp, arc: "punt", runs_before: ["tuntap", "tuntap-punt"] }
+
 /// What the main thread alone knows.
 struct Main {
     config: Mutex<Nat64Config>,
@@ -81,7 +92,11 @@ struct Main {
     routes: Mutex<BTreeSet<Route>>,
     /// Interfaces on which it holds features.
     held: Mutex<BTreeSet<InterfaceIndex>>,
+    /// Those on which hosts may ask for bindings.
+    asked: Mutex<BTreeSet<InterfaceIndex>>,
     logger: Logger,
+    /// Its own end of the log, if there is one.
+    log: Mutex<Option<SyncSender<Event>>>,
 }
 
 impl Main {
@@ -100,7 +115,9 @@ fn init(control: &mut Control<'_>) -> Result<(), Failure> {
         config: Mutex::new(config.clone()),
         routes: Mutex::default(),
         held: Mutex::default(),
+        asked: Mutex::default(),
         logger: Logger::default(),
+        log: Mutex::default(),
     };
     let log = match &config.log {
         Some(log) => Some(
@@ -110,6 +127,8 @@ fn init(control: &mut Control<'_>) -> Result<(), Failure> {
         ),
         None => None,
     };
+    main.log.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&log);
+    let subscriber_mark = config.log.as_ref().map_or(0, LogConfig::subscriber_mark);
     let logs_sessions = config.log.as_ref().is_some_and(|log| log.what == LogWhat::Sessions);
     // The main thread has packets only where there are no workers.
     let workers = control.thread_count().saturating_sub(1).max(1);
@@ -133,20 +152,25 @@ fn init(control: &mut Control<'_>) -> Result<(), Failure> {
     let counters = control.counters(NAME, Count::COUNT)?;
     let owns = PerThread::new(control, |_| Own {
         held: Default::default(),
-        log: SessionLog::new(log.clone(), logs_sessions),
+        log: SessionLog::new(log.clone(), logs_sessions, subscriber_mark),
         identification: 0,
         is_told: false,
     });
     let most_sessions = most.saturating_mul(workers);
     let rules = Published::new(control, rules);
     let is_used = AtomicBool::new(config.is_used());
-    let nat = Nat64 { rules, shards, owns, counters, level, seed, share_bits, most_sessions, is_used };
+    let began_ns = control.now_ns();
+    let nat =
+        Nat64 { rules, shards, owns, counters, level, seed, share_bits, most_sessions, began_ns, is_used };
     let nat = Arc::new(nat);
     control.provide(Arc::new(Errands::new(control, &nat)?))?;
     control.provide(nat)?;
     control.provide(Arc::new(main))?;
     for interface in control.interfaces()? {
         around::set_interface(control, &interface.name, interface.index)?;
+    }
+    if let Some(log) = &config.log {
+        watch::start(control, &log.thresholds);
     }
     control.spawn("nat64-follow", |task| {
         let events = task.subscribe(ADDRESSES_CHANGED);
@@ -171,6 +195,7 @@ fn exit(control: &mut Control<'_>) -> Result<(), Failure> {
     let main = control.resource::<Main>()?;
     let nat = control.resource::<Nat64>()?;
     nat.owns.each(&mut control.barrier("nat64 ends"), |_, own| own.log.close());
+    *main.log.lock().unwrap_or_else(PoisonError::into_inner) = None;
     main.logger.join();
     Ok(())
 }
@@ -184,7 +209,9 @@ fn interface_changed(control: &mut Control<'_>, event: InterfaceEvent) -> Result
         }
         InterfaceChange::Deleted => {
             // What was held on it goes with it.
-            main.held.lock().unwrap_or_else(PoisonError::into_inner).remove(&event.interface.index);
+            for held in [&main.held, &main.asked] {
+                held.lock().unwrap_or_else(PoisonError::into_inner).remove(&event.interface.index);
+            }
             Ok(())
         }
         _ => Ok(()),

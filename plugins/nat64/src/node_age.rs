@@ -39,6 +39,7 @@ impl InputNode for Age {
         let mut unwanted = Vec::new();
         let worker = output.worker();
         let nat = &self.nat;
+        let rules = nat.rules.read(worker);
         nat.with(worker, |local| {
             if !*local.is_told {
                 *local.is_told = true;
@@ -46,7 +47,7 @@ impl InputNode for Age {
             }
             let mut ended = 0;
             while ended < ENDED_PER_PASS
-                && let Some(over) = local.shard.expire(now)
+                && let Some(over) = local.shard.expire(rules, now)
             {
                 ended += 1;
                 nat.ended(worker, local, &over);

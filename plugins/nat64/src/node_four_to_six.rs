@@ -13,6 +13,7 @@ use raddle_plugin_api::wire::{
 use raddle_plugin_api::{L4Ports, Packet};
 
 use crate::flow::{Plain, Upper, fragment, is_host4, plain4, whole};
+use crate::hand_off::hand_off;
 use crate::node_six_to_four::{Feature, Routed, Way};
 use crate::reason::Nat64Error;
 use crate::rewrite::{To6, UpperChange, any_from4, plain_to6};
@@ -106,7 +107,7 @@ impl<W: Way> Node for FourToSix<W> {
                 },
                 |env, position, packet, pass| {
                     if let Some(owner) = pass.other_owner(position, &steps.nat, env.worker()) {
-                        return steps.hand_off(env, packet, owner);
+                        return hand_off(&steps.nat, env, packet, owner);
                     }
                     let verdict = steps.other(env, packet, pass.rules, pass.local, pass.now);
                     pass.translated += u64::from(verdict == Verdict::Next(FourToSixNext::Lookup));
@@ -280,7 +281,7 @@ impl<W: Way> Steps<W> {
         let worker = env.worker();
         let owner = self.nat.owner_of_outside(worker, rules, flow.outside, flow.outside_port, flow.protocol);
         if owner != worker.thread_index() {
-            return self.hand_off(env, packet, owner);
+            return hand_off(&self.nat, env, packet, owner);
         }
         // Of a tenant with a table of its own only what comes in there is let in.
         let tenant = local.shard.tenant_of_outside(rules, flow);
@@ -372,7 +373,8 @@ impl<W: Way> Steps<W> {
         to: (&Ip4Header, Ip6Address, Protocol),
     ) -> Out {
         let (ip, destination, protocol) = to;
-        let Some(source) = self.as_seen_inside(rules, ip.source()) else {
+        // RFC 7757 §4: a mapped host inside that sends to another one is seen as hosts outside are, so that answers come back this way.
+        let Some(source) = self.as_outsider(rules, ip.source()) else {
             return Verdict::Drop(Nat64Error::NotOurs);
         };
         let (before, after) = (pseudo4(ip.source(), ip.destination()), pseudo6(source, destination));
@@ -386,19 +388,10 @@ impl<W: Way> Steps<W> {
         self.rewrite(env, packet, rules, &To6 { source, destination, upper }, (None, 0))
     }
 
-    /// The address by which a host outside is known inside.
-    pub(crate) fn as_seen_inside(&self, rules: &Rules, address: Ip4Address) -> Option<Ip6Address> {
+    /// The address by which who sends from outside is known inside, be he mapped himself or not.
+    pub(crate) fn as_outsider(&self, rules: &Rules, address: Ip4Address) -> Option<Ip6Address> {
         let first = rules.first_prefix(0).map(|number| rules.prefix(number));
-        rules.eam.to6(address).or_else(|| first.map(|prefix| prefix.embed(address)))
-    }
-
-    pub(crate) fn hand_off(&self, env: &Env<'_, FourToSix<W>>, packet: &mut Packet<'_>, thread: u32) -> Out {
-        self.nat.count(env.worker(), Count::HandedOff, 1);
-        if let Err(refused) = env.hand_off(packet.take(), thread, Verdict::To(env.node())) {
-            env.send(refused, Verdict::Drop(Nat64Error::Congested));
-        }
-        // It was taken: this counts for nothing.
-        Verdict::Continue
+        first.map(|prefix| prefix.embed(address)).or_else(|| rules.eam.to6(address))
     }
 
     fn refuse(

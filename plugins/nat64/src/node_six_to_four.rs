@@ -14,6 +14,7 @@ use raddle_plugin_api::wire::{Ip4Address, Ip6Header, Ip6Upper, IpProtocol, TcpFl
 use raddle_plugin_api::{L4Ports, Packet};
 
 use crate::flow::{Plain, Upper, fragment, is_host4, plain6, whole};
+use crate::hand_off::hand_off;
 use crate::reason::Nat64Error;
 use crate::rewrite::{To4, UpperChange, any_to4, plain_to4};
 use crate::seen::{AHEAD, Seen};
@@ -129,7 +130,7 @@ impl<W: Way> Node for SixToFour<W> {
                 },
                 |env, position, packet, pass| {
                     if let Some(owner) = pass.other_owner(position, &steps.nat, env.worker()) {
-                        return steps.hand_off(env, packet, owner);
+                        return hand_off(&steps.nat, env, packet, owner);
                     }
                     let verdict = steps.other(env, packet, pass.rules, pass.local, pass.now);
                     pass.translated += u64::from(matches!(
@@ -300,7 +301,7 @@ impl<W: Way> Steps<W> {
         let (found, flow, prefix, flags) = of;
         let owner = self.nat.owner_of_inside(env.worker(), rules, flow.inside);
         if owner != env.worker().thread_index() {
-            return self.hand_off(env, packet, owner);
+            return hand_off(&self.nat, env, packet, owner);
         }
         let hash = local.shard.hash(flow);
         let number = match local.shard.find6(hash, flow) {
@@ -381,21 +382,12 @@ impl<W: Way> Steps<W> {
         }
     }
 
-    pub(crate) fn hand_off(&self, env: &Env<'_, SixToFour<W>>, packet: &mut Packet<'_>, thread: u32) -> Out {
-        self.nat.count(env.worker(), Count::HandedOff, 1);
-        if let Err(refused) = env.hand_off(packet.take(), thread, Verdict::To(env.node())) {
-            env.send(refused, Verdict::Drop(Nat64Error::Congested));
-        }
-        // It was taken: this counts for nothing.
-        Verdict::Continue
-    }
-
     fn refuse(&self, packet: &mut Packet<'_>, refusal: Refusal) -> Out {
         match refusal {
-            // RFC 6146 §3.5.1: address unreachable.
-            Refusal::NoPort | Refusal::TableFull => self.tell(packet, IcmpRequest::IP6_ADDRESS_UNREACHABLE),
-            // RFC 6888 REQ-4 C: administratively prohibited.
-            Refusal::SubscriberLimit => self.tell(packet, IcmpRequest::IP6_PROHIBITED),
+            // RFC 6146 §3.5.1: address unreachable; so, too, what IPv4 calls "host unreachable" (RFC 6888 REQ-11 B).
+            Refusal::NoPort | Refusal::TableFull | Refusal::SubscriberLimit => {
+                self.tell(packet, IcmpRequest::IP6_ADDRESS_UNREACHABLE)
+            }
             other => Verdict::Drop(other.into()),
         }
     }

@@ -70,6 +70,8 @@ pub struct Nat64 {
     pub share_bits: u32,
     /// Sessions that there is room for, on all threads.
     pub most_sessions: u32,
+    /// When this version of the plugin began, in ns.
+    pub began_ns: u64,
     /// Whether there has ever been anything to translate with. Until then the tables are not touched, so they take no memory.
     pub is_used: AtomicBool,
 }

@@ -83,8 +83,11 @@ fn row(session: &Session, names: &[String], thread: u32, now: u32) -> SessionRow
         protocol: session.protocol(),
         inside: format!("[{}]:{}", session.inside, session.inside_port),
         outside: format!("{}:{}", session.outside, session.outside_port),
-        remote: format!("{}:{}", session.remote, outside.remote_port),
-        state: (session.protocol() == Protocol::Tcp).then_some(session.state()),
+        remote: match session.is_asked() {
+            true => "anybody, as the host has asked".to_owned(),
+            false => format!("{}:{}", session.remote, outside.remote_port),
+        },
+        state: (session.protocol() == Protocol::Tcp && !session.is_asked()).then_some(session.state()),
         ends_in_seconds: session.ends.saturating_sub(now) / TICKS_PER_SECOND,
         age_seconds: now.saturating_sub(session.began) / TICKS_PER_SECOND,
         thread,
@@ -127,9 +130,10 @@ async fn end_on(threads: &Threads, thread: u32, filter: Filter) -> Result<u64, F
         .ask(thread, move |worker, local| {
             let range = walk.portion(local.shard.session_numbers());
             let page = local.shard.session_page(range).filter(|(_, session)| filter.takes_session(session));
+            let (rules, now) = (nat.rules.read(worker), ticks(worker.now_ns()));
             let found: Vec<u32> = page.map(|(number, _)| number).take(ENDED_PER_PASS).collect();
             for &number in &found {
-                let Some(over) = local.shard.end(number) else { continue };
+                let Some(over) = local.shard.end(number, rules, now) else { continue };
                 ended += 1;
                 nat.ended(worker, local, &over);
             }

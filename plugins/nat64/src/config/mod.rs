@@ -43,6 +43,8 @@ pub struct Nat64Config {
     pub timeouts: TimeoutConfig,
     /// What a subscriber may have.
     pub subscribers: SubscriberConfig,
+    /// How ports that came back come into use again.
+    pub port_reuse: PortReuseConfig,
     /// Mappings that always hold.
     #[serde(rename = "static")]
     pub statics: Vec<StaticConfig>,
@@ -50,6 +52,13 @@ pub struct Nat64Config {
     pub tenant: BTreeMap<String, TenantConfig>,
     /// Explicit address mappings without state (RFC 7757).
     pub eam: Vec<EamConfig>,
+    /// Whether hosts may ask raddle for bindings, by the Port Control Protocol (RFC 6887).
+    pub pcp: bool,
+    /// IPv4 addresses by which routers inside send ICMP errors to hosts outside, each time another one, as they have none of their own
+    /// (RFC 6791): addresses, prefixes, or ranges. Without any they send as the host behind them does.
+    pub hop_addresses: Vec<PoolText>,
+    /// Whether such an error names the router's own IPv6 address (RFC 6791 section 4, RFC 5837).
+    pub hop_names: bool,
     /// What becomes of UDP datagrams from outside that have no checksum.
     pub udp_zero_checksum: ZeroChecksum,
     /// What becomes of TCP connections from outside that nobody inside asked for.
@@ -71,12 +80,6 @@ impl Nat64Config {
             || !(self.statics.is_empty() && self.eam.is_empty())
     }
 
-    /// Names of the interfaces whose addresses are asked for.
-    pub fn pool_interfaces(&self) -> impl Iterator<Item = &str> {
-        let of_tenants = self.tenant.values().flat_map(|tenant| &tenant.pool_interfaces);
-        self.pool_interfaces.iter().chain(of_tenants).map(String::as_str)
-    }
-
     /// The routing tables that tenants name.
     pub fn tables(&self) -> impl Iterator<Item = &TableKey> {
         self.tenant.values().flat_map(|tenant| tenant.table.iter().chain(&tenant.outside_table))
@@ -94,9 +97,13 @@ impl Default for Nat64Config {
             max_sessions: in_range(1 << 20),
             timeouts: TimeoutConfig::default(),
             subscribers: SubscriberConfig::default(),
+            port_reuse: PortReuseConfig::default(),
             statics: Vec::new(),
             tenant: BTreeMap::new(),
             eam: Vec::new(),
+            pcp: false,
+            hop_addresses: Vec::new(),
+            hop_names: true,
             udp_zero_checksum: ZeroChecksum::default(),
             incoming_syn: IncomingSyn::default(),
             translate_non_global: false,
@@ -165,6 +172,22 @@ impl Default for SubscriberConfig {
             port_block_size: None,
             max_blocks: in_range(4),
         }
+    }
+}
+
+/// How ports of UDP and identifiers of ICMP queries come into use again after a host had them (RFC 6888 REQ-8).
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct PortReuseConfig {
+    /// Seconds for which such a port is nobody's; it may be up to twice as long. 0: none.
+    pub after: InRange<0, 3600>,
+    /// Ports of an address and a protocol that are nobody's at a time; others come into use again at once.
+    pub max_waiting: InRange<0, 65_536>,
+}
+
+impl Default for PortReuseConfig {
+    fn default() -> Self {
+        Self { after: in_range(120), max_waiting: in_range(32_768) }
     }
 }
 
@@ -269,6 +292,23 @@ pub struct LogConfig {
     /// What is logged.
     #[serde(default)]
     pub what: LogWhat,
+    /// Marks at which the log says how full tables and pools are.
+    #[serde(default)]
+    pub thresholds: ThresholdConfig,
+}
+
+/// Marks at which the log says how full tables and pools are (RFC 8158); it says nothing of those that are not given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct ThresholdConfig {
+    /// Bindings of all hosts together: told when there are as many.
+    pub mappings_high: Option<InRange<1, 67_108_864>>,
+    /// Bindings of a subscriber: told when one has as many.
+    pub subscriber_mappings_high: Option<InRange<1, 4_294_967_295>>,
+    /// Addresses of a pool of which ports are in use: told when there are as many.
+    pub pool_high: Option<InRange<1, 67_108_864>>,
+    /// The same: told when there are no more than these again.
+    pub pool_low: Option<InRange<0, 67_108_864>>,
 }
 
 fn default_domain() -> u32 {
@@ -280,6 +320,11 @@ fn default_refresh() -> InRange<1, 86_400> {
 }
 
 impl LogConfig {
+    /// The mark of a subscriber's bindings; no number of them is 0.
+    pub fn subscriber_mark(&self) -> u32 {
+        self.thresholds.subscriber_mappings_high.as_ref().map_or(0, |mark| mark.get() as u32)
+    }
+
     /// Where the log goes.
     pub fn targets(&self) -> Targets {
         let refresh = Duration::from_secs(self.ipfix_template_refresh.get());

@@ -15,7 +15,8 @@ use super::{
 };
 use crate::service::TICKS_PER_SECOND;
 use crate::state::{
-    Eam, EamTable, KnownPrefix, Limits, PoolRange, Protocol, Rules, StaticMap, Statics, Tenant, Timeouts,
+    Eam, EamTable, KnownPrefix, Limits, PoolRange, Protocol, Reuse, Rules, StaticMap, Statics, Tenant,
+    Timeouts,
 };
 
 /// Prefixes, and tenants, that sessions can know by number.
@@ -28,6 +29,13 @@ pub struct Surroundings {
     pub addresses: HashMap<String, Vec<Ip4Address>>,
     /// FIB indices of routing tables.
     pub tables: HashMap<TableKey, u32>,
+}
+
+impl Surroundings {
+    /// IPv4 addresses that raddle has itself.
+    fn own(&self) -> impl Iterator<Item = Ip4Address> {
+        self.addresses.values().flatten().copied()
+    }
 }
 
 impl Nat64Config {
@@ -52,6 +60,7 @@ impl Nat64Config {
             outside_table: None,
         };
         self.check_prefixes()?;
+        self.check_thresholds()?;
         for (name, config) in
             std::iter::once(("", &own)).chain(self.tenant.iter().map(|(n, c)| (n.as_str(), c)))
         {
@@ -91,7 +100,13 @@ impl Nat64Config {
         }
         check_pools(&rules)?;
         rules.eam = EamTable::new(self.eams(&rules)?);
-        rules.statics = Statics::new(&self.static_maps(&rules)?);
+        let maps = self.static_maps(&rules)?;
+        check_mappings(&rules.eam, &maps, around)?;
+        rules.statics = Statics::new(&maps);
+        // Of these addresses hosts have ports, and raddle has what is left.
+        let is_given =
+            |address: &Ip4Address| rules.in_pool(*address) || maps.iter().any(|map| map.outside == *address);
+        shared.extend(around.own().filter(is_given));
         rules.filtering = self.filtering;
         rules.timeouts = self.timeouts.ticks();
         let limit =
@@ -101,6 +116,13 @@ impl Nat64Config {
             bindings: limit(self.subscribers.max_bindings),
             blocks: self.subscribers.max_blocks.get() as u32,
         };
+        rules.reuse = Reuse {
+            after: self.port_reuse.after.get() as u32 * TICKS_PER_SECOND,
+            most: self.port_reuse.max_waiting.get() as u32,
+        };
+        rules.hops = self.hop_addresses.iter().map(|PoolText(range)| *range).collect();
+        rules.names_hops = self.hop_names;
+        rules.pcp = self.pcp;
         rules.subscriber_bits = self.subscribers.prefix_length.get() as u8;
         rules.blocks = self.subscribers.port_block_size.is_some();
         rules.translate_non_global = self.translate_non_global;
@@ -140,6 +162,17 @@ impl Nat64Config {
                     bail!("nat64: the prefixes {other} and {prefix} overlap");
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// What is low is below what is high.
+    fn check_thresholds(&self) -> Result<(), Failure> {
+        let Some(thresholds) = self.log.as_ref().map(|log| &log.thresholds) else { return Ok(()) };
+        if let (Some(low), Some(high)) = (&thresholds.pool_low, &thresholds.pool_high)
+            && low.get() >= high.get()
+        {
+            bail!("nat64: pool-low is {}, which is not below pool-high, {}", low.get(), high.get());
         }
         Ok(())
     }
@@ -250,6 +283,19 @@ fn check_pools(rules: &Rules) -> Result<(), Failure> {
             after.first,
             after.last
         );
+    }
+    Ok(())
+}
+
+/// What is a host's alone is not raddle's own.
+fn check_mappings(eams: &EamTable, maps: &[StaticMap], around: &Surroundings) -> Result<(), Failure> {
+    for own in around.own() {
+        if let Some(inside) = eams.to6(own) {
+            bail!("nat64: {own} is raddle's own address and mapped explicitly to {inside}");
+        }
+        if let Some(map) = maps.iter().find(|map| map.outside == own && map.port.is_none()) {
+            bail!("nat64: {own} is raddle's own address and {}'s alone", map.inside);
+        }
     }
     Ok(())
 }

@@ -45,6 +45,9 @@ fn mistakes_are_told_in_a_sentence() {
         ("pool = ['192.0.2.1']\n[nat64.tenant.red]\ntable = 'red'\npool = ['192.0.2.0/30']", "overlap"),
         ("static = [{ inside = '2001:db8::1', outside = '192.0.2.1', tenant = 'blue' }]", "who is not there"),
         ("log = { ipfix = '[2001:db8::1]' }", "socket address"),
+        ("hop-addresses = ['224.0.0.1']", "no host may have"),
+        ("port-reuse = { after = 4000 }", "3600"),
+        ("log = { thresholds = { pool-low = 7, pool-high = 7 } }", "not below pool-high"),
         ("pools = []", "did you mean `pool`"),
     ] {
         let error = read(text).unwrap_err();

@@ -31,6 +31,14 @@ pub enum EventKind {
     TableFull,
     /// A subscriber has as much as it may.
     SubscriberLimit,
+    /// There are as many bindings as the operator wants to be told of.
+    MappingsHigh,
+    /// A subscriber has as many bindings as the operator wants to be told of.
+    SubscriberMappingsHigh,
+    /// As many addresses of a pool are in use as the operator wants to be told of.
+    PoolHigh,
+    /// No more of them are in use again.
+    PoolLow,
 }
 
 impl EventKind {
@@ -46,7 +54,27 @@ impl EventKind {
             Self::PortsExhausted => "ports-exhausted",
             Self::TableFull => "table-full",
             Self::SubscriberLimit => "subscriber-limit",
+            Self::MappingsHigh => "mappings-high",
+            Self::SubscriberMappingsHigh => "subscriber-mappings-high",
+            Self::PoolHigh => "pool-high",
+            Self::PoolLow => "pool-low",
         }
+    }
+
+    /// Whether it is of a host or a subscriber, and not of all of them.
+    pub const fn has_inside(self) -> bool {
+        !matches!(self, Self::MappingsHigh | Self::PoolHigh | Self::PoolLow)
+    }
+
+    /// Whether it is of a port outside.
+    pub const fn has_outside(self) -> bool {
+        !matches!(self, Self::PortsExhausted | Self::TableFull | Self::SubscriberLimit)
+            && !self.is_threshold()
+    }
+
+    /// Whether it says that a mark was reached (RFC 8158 §4.3).
+    pub const fn is_threshold(self) -> bool {
+        matches!(self, Self::MappingsHigh | Self::SubscriberMappingsHigh | Self::PoolHigh | Self::PoolLow)
     }
 }
 
@@ -67,7 +95,7 @@ pub struct Event {
     pub outside: (Ip4Address, u16),
     /// Of a session: whom it talks to, outside and as it is known inside, and the port.
     pub remote: Option<(Ip4Address, Ip6Address, u16)>,
-    /// Ports of a block, or the limit that was met.
+    /// Ports of a block, the limit that was met, or the mark that was reached.
     pub amount: u32,
 }
 
@@ -101,6 +129,20 @@ impl Event {
         }
     }
 
+    /// Of a mark that was reached, by all of a tenant's hosts or by a subscriber.
+    pub fn of_threshold(kind: EventKind, tenant: u8, subscriber: Ip6Address, amount: u32) -> Self {
+        Self {
+            at: SystemTime::now(),
+            kind,
+            tenant,
+            protocol: None,
+            inside: (subscriber, 0),
+            outside: (Ip4Address::UNSPECIFIED, 0),
+            remote: None,
+            amount,
+        }
+    }
+
     /// The same, of a block of so many ports from `first` on.
     fn of_block(self, kind: EventKind, first: u16, size: u32) -> Self {
         let (inside, outside) = ((self.inside.0, 0), (self.outside.0, first));
@@ -113,14 +155,16 @@ impl Event {
 pub struct SessionLog {
     sender: Option<SyncSender<Event>>,
     logs_sessions: bool,
+    /// Bindings of a subscriber at which the log says so; 0: never.
+    subscriber_mark: u32,
     /// When the last refusal of each kind was noted, as they may be as many as packets.
     refused: [Option<Ticks>; 3],
 }
 
 impl SessionLog {
-    /// An end that notes bindings, or sessions too.
-    pub fn new(sender: Option<SyncSender<Event>>, logs_sessions: bool) -> Self {
-        Self { sender, logs_sessions, refused: [None; 3] }
+    /// An end that notes bindings, or sessions too, and that a subscriber has as many bindings as `subscriber_mark`.
+    pub fn new(sender: Option<SyncSender<Event>>, logs_sessions: bool, subscriber_mark: u32) -> Self {
+        Self { sender, logs_sessions, subscriber_mark, refused: [None; 3] }
     }
 
     /// Ends it.
@@ -146,8 +190,16 @@ impl SessionLog {
         } else if opened.binding_is_new {
             self.send(nat, worker, Event { remote: None, kind: EventKind::BindingCreated, ..event });
         }
-        if self.logs_sessions {
+        if self.logs_sessions && !session.is_asked() {
             self.send(nat, worker, event);
+        }
+        if opened.binding_is_new
+            && let Some(subscriber) = shard.subscriber_of_session(opened.session)
+            && subscriber.bindings == self.subscriber_mark
+        {
+            let kind = EventKind::SubscriberMappingsHigh;
+            let amount = self.subscriber_mark;
+            self.send(nat, worker, Event::of_threshold(kind, subscriber.tenant, subscriber.address, amount));
         }
     }
 
@@ -156,7 +208,7 @@ impl SessionLog {
         if self.sender.is_none() {
             return;
         }
-        if self.logs_sessions {
+        if self.logs_sessions && !ended.session.is_asked() {
             let rules = nat.rules.read(worker);
             self.send(nat, worker, Event::of_session(EventKind::SessionDeleted, rules, &ended.session));
         }

@@ -194,7 +194,10 @@ pub(super) mod tests {
         // Templates first.
         for set in [2, 256] {
             let length = messages.recv(&mut bytes).unwrap();
-            assert_eq!(bytes[..4], [0, 10, 0, length as u8]);
+            assert_eq!(
+                (&bytes[..2], u16::from_be_bytes([bytes[2], bytes[3]])),
+                (&[0, 10][..], length as u16)
+            );
             assert_eq!(u16::from_be_bytes([bytes[16], bytes[17]]), set);
         }
         drop(sender);

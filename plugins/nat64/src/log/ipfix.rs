@@ -38,13 +38,19 @@ enum Element {
     PostNaptSourceTransportPort = 227,
     PostNaptDestinationTransportPort = 228,
     NatEvent = 230,
+    NatPoolId = 283,
     ObservationTimeMilliseconds = 323,
     PortRangeStart = 361,
     PortRangeEnd = 362,
     NatInstanceId = 463,
     NatQuotaExceededEvent = 466,
+    NatThresholdEvent = 467,
     MaxSessionEntries = 471,
     MaxEntriesPerUser = 473,
+    AddressPoolHighThreshold = 476,
+    AddressPoolLowThreshold = 477,
+    AddressPortMappingHighThreshold = 478,
+    AddressPortMappingPerUserHighThreshold = 480,
 }
 
 impl Element {
@@ -59,7 +65,13 @@ impl Element {
             | Self::PortRangeEnd => 2,
             Self::PostNatSourceIPv4Address
             | Self::PostNatDestinationIPv4Address
+            | Self::NatPoolId
             | Self::NatInstanceId
+            | Self::NatThresholdEvent
+            | Self::AddressPoolHighThreshold
+            | Self::AddressPoolLowThreshold
+            | Self::AddressPortMappingHighThreshold
+            | Self::AddressPortMappingPerUserHighThreshold
             | Self::NatQuotaExceededEvent
             | Self::MaxSessionEntries
             | Self::MaxEntriesPerUser => 4,
@@ -156,7 +168,65 @@ const SUBSCRIBER: Template = Template {
         E::NatInstanceId,
     ],
 };
-const ALL: [&Template; 6] = [&SESSION, &BINDING, &BLOCK, &EXHAUSTED, &FULL, &SUBSCRIBER];
+/// Threshold reached: bindings of all.
+const MAPPINGS_HIGH: Template = Template {
+    id: 262,
+    fields: &[
+        E::ObservationTimeMilliseconds,
+        E::NatEvent,
+        E::NatThresholdEvent,
+        E::AddressPortMappingHighThreshold,
+        E::NatInstanceId,
+    ],
+};
+/// Threshold reached: bindings of a subscriber.
+const SUBSCRIBER_HIGH: Template = Template {
+    id: 263,
+    fields: &[
+        E::ObservationTimeMilliseconds,
+        E::NatEvent,
+        E::NatThresholdEvent,
+        E::AddressPortMappingPerUserHighThreshold,
+        E::SourceIPv6Address,
+        E::NatInstanceId,
+    ],
+};
+/// Threshold reached: addresses of a pool.
+const POOL_HIGH: Template = Template {
+    id: 264,
+    fields: &[
+        E::ObservationTimeMilliseconds,
+        E::NatEvent,
+        E::NatThresholdEvent,
+        E::NatPoolId,
+        E::AddressPoolHighThreshold,
+        E::NatInstanceId,
+    ],
+};
+/// Threshold reached, from above: addresses of a pool.
+const POOL_LOW: Template = Template {
+    id: 265,
+    fields: &[
+        E::ObservationTimeMilliseconds,
+        E::NatEvent,
+        E::NatThresholdEvent,
+        E::NatPoolId,
+        E::AddressPoolLowThreshold,
+        E::NatInstanceId,
+    ],
+};
+const ALL: [&Template; 10] = [
+    &SESSION,
+    &BINDING,
+    &BLOCK,
+    &EXHAUSTED,
+    &FULL,
+    &SUBSCRIBER,
+    &MAPPINGS_HIGH,
+    &SUBSCRIBER_HIGH,
+    &POOL_HIGH,
+    &POOL_LOW,
+];
 
 impl Template {
     fn of(kind: EventKind) -> &'static Self {
@@ -167,6 +237,10 @@ impl Template {
             EventKind::PortsExhausted => &EXHAUSTED,
             EventKind::TableFull => &FULL,
             EventKind::SubscriberLimit => &SUBSCRIBER,
+            EventKind::MappingsHigh => &MAPPINGS_HIGH,
+            EventKind::SubscriberMappingsHigh => &SUBSCRIBER_HIGH,
+            EventKind::PoolHigh => &POOL_HIGH,
+            EventKind::PoolLow => &POOL_LOW,
         }
     }
 
@@ -186,12 +260,26 @@ const fn nat_event(kind: EventKind) -> u8 {
         EventKind::TableFull | EventKind::SubscriberLimit => 13,
         EventKind::BlockAllocated => 16,
         EventKind::BlockReleased => 17,
+        EventKind::MappingsHigh
+        | EventKind::SubscriberMappingsHigh
+        | EventKind::PoolHigh
+        | EventKind::PoolLow => 18,
     }
 }
 
 /// The value of natQuotaExceededEvent: maximum session entries, or maximum entries per user.
 const fn quota(kind: EventKind) -> u32 {
     if matches!(kind, EventKind::TableFull) { 1 } else { 3 }
+}
+
+/// The value of natThresholdEvent.
+const fn threshold(kind: EventKind) -> u32 {
+    match kind {
+        EventKind::PoolHigh => 1,
+        EventKind::PoolLow => 2,
+        EventKind::MappingsHigh => 3,
+        _ => 4,
+    }
 }
 
 /// Makes messages of events.
@@ -292,9 +380,16 @@ impl Encoder {
             E::DestinationTransportPort | E::PostNaptDestinationTransportPort => {
                 message.extend(remote_port.to_be_bytes());
             }
-            E::NatInstanceId => message.extend(u32::from(event.tenant).to_be_bytes()),
+            // A tenant's addresses are one pool.
+            E::NatInstanceId | E::NatPoolId => message.extend(u32::from(event.tenant).to_be_bytes()),
+            E::NatThresholdEvent => message.extend(threshold(event.kind).to_be_bytes()),
             E::NatQuotaExceededEvent => message.extend(quota(event.kind).to_be_bytes()),
-            E::MaxSessionEntries | E::MaxEntriesPerUser => message.extend(event.amount.to_be_bytes()),
+            E::MaxSessionEntries
+            | E::MaxEntriesPerUser
+            | E::AddressPoolHighThreshold
+            | E::AddressPoolLowThreshold
+            | E::AddressPortMappingHighThreshold
+            | E::AddressPortMappingPerUserHighThreshold => message.extend(event.amount.to_be_bytes()),
         }
     }
 
@@ -370,6 +465,27 @@ mod tests {
         assert_eq!((word(&message, next + 4 + 29), word(&message, next + 4 + 31)), (6000, 6063));
         encoder.append(&event());
         assert_eq!(encoder.take(SystemTime::now()).unwrap()[8..12], [0, 0, 0, 3]);
+    }
+
+    /// RFC 8158 §5.6, IANA's registry of natThresholdEvent.
+    #[test]
+    fn marks_that_were_reached_have_records_of_their_own() {
+        for (kind, number, value, octets) in [
+            (EventKind::PoolHigh, 264, 1, 25),
+            (EventKind::PoolLow, 265, 2, 25),
+            (EventKind::MappingsHigh, 262, 3, 21),
+            (EventKind::SubscriberMappingsHigh, 263, 4, 37),
+        ] {
+            let mut encoder = Encoder::new(1);
+            assert!(encoder.append(&Event::of_threshold(kind, 5, event().inside.0, 1000)));
+            let message = encoder.take(SystemTime::now()).unwrap();
+            assert_eq!((word(&message, 16), word(&message, 18)), (number, 4 + octets), "{kind:?}");
+            let record = &message[20..];
+            assert_eq!((record[8], &record[9..13]), (18, &[0, 0, 0, value][..]), "{kind:?}");
+            let amount = if octets == 25 { 17 } else { 13 };
+            assert_eq!(record[amount..amount + 4], 1000_u32.to_be_bytes(), "{kind:?}");
+            assert!(record.ends_with(&[0, 0, 0, 5]), "natInstanceID");
+        }
     }
 
     #[test]

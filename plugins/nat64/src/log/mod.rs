@@ -6,7 +6,7 @@ mod exporter;
 mod ipfix;
 mod syslog;
 
-pub use event::SessionLog;
+pub use event::{Event, EventKind, SessionLog};
 
 pub use exporter::{Logger, Targets};
 pub use ipfix::IpfixTarget;

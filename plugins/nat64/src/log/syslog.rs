@@ -14,8 +14,7 @@ const ENTERPRISE: u32 = 32_473;
 
 /// The line of an event (RFC 5424 §6).
 pub fn line(event: &Event, host: &str, process: u32) -> String {
-    let is_warning =
-        matches!(event.kind, EventKind::PortsExhausted | EventKind::TableFull | EventKind::SubscriberLimit);
+    let is_warning = !event.kind.has_outside();
     let is_block = matches!(event.kind, EventKind::BlockAllocated | EventKind::BlockReleased);
     let priority = if is_warning { PRIORITY_WARNING } else { PRIORITY };
     let mut line = format!(
@@ -30,11 +29,16 @@ pub fn line(event: &Event, host: &str, process: u32) -> String {
     if let Some(protocol) = event.protocol {
         let _ = write!(line, " proto=\"{}\"", protocol.name());
     }
-    let _ = write!(line, " inside=\"{}\"", event.inside.0);
+    if event.kind.has_inside() {
+        let _ = write!(line, " inside=\"{}\"", event.inside.0);
+    }
     if event.protocol.is_some() {
         let _ = write!(line, " inside-port=\"{}\"", event.inside.1);
     }
     match is_warning {
+        true if event.kind.is_threshold() => {
+            let _ = write!(line, " threshold=\"{}\"", event.amount);
+        }
         true if event.amount != 0 => {
             let _ = write!(line, " limit=\"{}\"", event.amount);
         }
@@ -100,6 +104,17 @@ mod tests {
             "subscriber-limit [nat64@32473 tenant=\"2\" proto=\"tcp\" inside=\"2001:db8::1\" inside-port=\"5000\" \
              limit=\"9\"]"
         ));
+        let mark = Event {
+            protocol: None,
+            remote: None,
+            tenant: 0,
+            amount: 40,
+            kind: EventKind::MappingsHigh,
+            ..event()
+        };
+        assert!(line(&mark, "gw", 7).ends_with("mappings-high [nat64@32473 threshold=\"40\"]"));
+        let mark = Event { kind: EventKind::SubscriberMappingsHigh, ..mark };
+        assert!(line(&mark, "gw", 7).ends_with("[nat64@32473 inside=\"2001:db8::1\" threshold=\"40\"]"));
         assert!(timestamp(SystemTime::UNIX_EPOCH).starts_with("1970-01-01T00:00:00.000"));
     }
 }

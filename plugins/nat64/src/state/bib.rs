@@ -31,6 +31,8 @@ pub struct Binding {
 
 /// The port is the operator's to give, not the pool's.
 pub(super) const IS_STATIC: u8 = 1 << 0;
+/// The host has asked for it: anybody may come in by it.
+pub(super) const IS_ASKED: u8 = 1 << 1;
 
 impl Binding {
     /// Protocol.
@@ -41,6 +43,11 @@ impl Binding {
     /// Whether the port is the operator's to give, not the pool's.
     pub fn is_static(&self) -> bool {
         self.flags & IS_STATIC != 0
+    }
+
+    /// Whether anybody may come in by it, whatever is filtered.
+    pub(super) fn is_open(&self) -> bool {
+        self.flags & (IS_STATIC | IS_ASKED) != 0
     }
 
     /// What finds it from inside.

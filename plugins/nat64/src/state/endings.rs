@@ -2,7 +2,9 @@
 
 use raddle_plugin_api::table::Memory;
 
-use super::bib::Binding;
+use super::bib::{Binding, IS_ASKED};
+use super::port_hold::Reuse;
+use super::rules::Rules;
 use super::session::Session;
 use super::shard::{Shard, Ticks};
 use super::subscriber::SubscriberKey;
@@ -20,11 +22,11 @@ pub struct Ended {
 
 impl<M: Memory> Shard<M> {
     /// Ends a session whose time is over, one a call.
-    pub fn expire(&mut self, now: Ticks) -> Option<Ended> {
+    pub fn expire(&mut self, rules: &Rules, now: Ticks) -> Option<Ended> {
         while let Some(number) = self.timers.expire(now.into()) {
             let Some(session) = self.sessions.get_mut(number) else { continue };
             if session.ends <= now {
-                return self.end(number);
+                return self.end(number, rules, now);
             }
             // It was used since.
             session.timer = self.timers.start(session.ends.into(), number);
@@ -38,7 +40,7 @@ impl<M: Memory> Shard<M> {
     }
 
     /// Ends a session at once.
-    pub fn end(&mut self, number: u32) -> Option<Ended> {
+    pub fn end(&mut self, number: u32, rules: &Rules, now: Ticks) -> Option<Ended> {
         let session = self.sessions.remove(number)?;
         self.timers.stop(session.timer);
         let (hash6, hash4) = (self.hash(&session.flow6()), self.hash(&session.flow4()));
@@ -52,17 +54,22 @@ impl<M: Memory> Shard<M> {
             return Some(Ended { session, binding: None, block: None });
         };
         binding.sessions -= 1;
+        if session.is_asked() {
+            binding.flags &= !IS_ASKED;
+        }
         let is_over = binding.sessions == 0;
         if let Some(subscriber) = self.subscribers.get_mut(binding.subscriber) {
             subscriber.sessions -= 1;
         }
-        let over = if is_over { self.unbind(session.binding) } else { None };
+        let time = (now, self.reuse(rules, session.protocol()));
+        let over = if is_over { self.unbind(session.binding, time) } else { None };
         let (binding, block) = over.map_or((None, None), |(binding, block)| (Some(binding), block));
         Some(Ended { session, binding, block })
     }
 
-    /// Takes a binding away that no session uses; returns it, and the block that came back with it.
-    pub(super) fn unbind(&mut self, number: u32) -> Option<(Binding, Option<u16>)> {
+    /// Takes a binding away that no session uses; returns it, and the block that came back with it. Its port comes into use again
+    /// as `time` says.
+    pub(super) fn unbind(&mut self, number: u32, time: (Ticks, Reuse)) -> Option<(Binding, Option<u16>)> {
         let binding = self.bindings.remove(number)?;
         let (hash6, hash4) = (self.hash(&binding.key6()), self.hash(&binding.key4()));
         self.bindings6.remove(hash6, |found| found == number);
@@ -70,7 +77,7 @@ impl<M: Memory> Shard<M> {
         self.count(|figures| figures.bindings[binding.protocol() as usize] -= 1);
         let mut block = None;
         if !binding.is_static() {
-            self.ports.release(binding.outside, binding.protocol(), binding.outside_port);
+            self.ports.release(binding.outside, binding.protocol(), binding.outside_port, time);
             let size = 1 << self.share.size_bits;
             let first = binding.outside_port & !((size - 1) as u16);
             if self.has_block(binding.subscriber, first)

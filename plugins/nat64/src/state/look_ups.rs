@@ -8,6 +8,7 @@ use super::bib::{Key4, Key6};
 use super::rules::{Rules, Timeouts};
 use super::session::{Flow4, Flow6, Protocol, Session};
 use super::shard::{Shard, Ticks};
+use super::subscriber::Subscriber;
 use super::tcp::{Lifetime, Side, TcpState};
 
 impl<M: Memory> Shard<M> {
@@ -61,6 +62,12 @@ impl<M: Memory> Shard<M> {
     #[inline(always)]
     pub fn session(&self, number: u32) -> Option<&Session> {
         self.sessions.get(number)
+    }
+
+    /// The subscriber whose a session is.
+    pub fn subscriber_of_session(&self, number: u32) -> Option<&Subscriber> {
+        let binding = self.bindings.get(self.sessions.get(number)?.binding)?;
+        self.subscribers.get(binding.subscriber)
     }
 
     /// The number that the session of a packet from inside most probably has: whatever it names is to be looked at. Its line

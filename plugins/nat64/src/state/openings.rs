@@ -5,6 +5,7 @@ use raddle_plugin_api::wire::checksum::{Delta, Sum};
 use raddle_plugin_api::wire::{Ip4Address, IpProtocol, TcpFlags};
 
 use super::bib::{Binding, IS_STATIC, Key4, Key6};
+use super::port_hold::Reuse;
 use super::rules::Rules;
 use super::session::{Flow4, Flow6, Protocol, Session};
 use super::shard::{Shard, Ticks};
@@ -67,12 +68,13 @@ impl<M: Memory> Shard<M> {
         let known = self.find_binding6(&key);
         let (binding, block) = match known {
             Some(binding) => (binding, None),
-            None => self.bind(rules, &key)?,
+            None => self.bind(rules, &key, now)?,
         };
         let state = if flow.protocol == Protocol::Tcp { TcpState::V6Init } else { TcpState::None };
         let opened = self.open(rules, binding, (flow.remote, flow.remote_port), prefix, state, now);
         if opened.is_err() && known.is_none() {
-            self.unbind(binding);
+            // Nobody outside knows its port.
+            self.unbind(binding, (now, Reuse::AT_ONCE));
         }
         opened.map(|session| Opened { session, binding_is_new: known.is_none(), block })
     }
@@ -107,17 +109,17 @@ impl<M: Memory> Shard<M> {
                     // The host's port has another binding, from before the mapping.
                     return Err(Refusal::NoBinding);
                 }
-                self.bind(rules, &key)?.0
+                self.bind(rules, &key, now)?.0
             }
         };
         let fail = |shard: &mut Self, refusal| {
             if known.is_none() {
-                shard.unbind(binding);
+                shard.unbind(binding, (now, Reuse::AT_ONCE));
             }
             Err(refusal)
         };
         let Some(&bound) = self.bindings.get(binding) else { return Err(Refusal::NoBinding) };
-        if !bound.is_static()
+        if !bound.is_open()
             && let Some(permits) = &self.permits
             && !permits.has(binding, flow.remote)
         {
@@ -137,7 +139,7 @@ impl<M: Memory> Shard<M> {
         }
     }
 
-    fn open(
+    pub(super) fn open(
         &mut self,
         rules: &Rules,
         binding_number: u32,
@@ -151,6 +153,10 @@ impl<M: Memory> Shard<M> {
         let subscriber = self.subscribers.get(binding.subscriber).ok_or(Refusal::NoBinding)?;
         if subscriber.sessions >= rules.limits.sessions {
             return Err(Refusal::SubscriberLimit);
+        }
+        if self.sessions.len() == self.sessions.capacity() {
+            // There are as many timers as sessions, and no more.
+            return Err(Refusal::TableFull);
         }
         let lifetime = match binding.protocol() {
             Protocol::Tcp => rules.timeouts.tcp_transitory,
@@ -220,9 +226,14 @@ impl<M: Memory> Shard<M> {
     }
 
     /// Makes a host's port a binding; its number, and the block that its subscriber was given for that.
-    fn bind(&mut self, rules: &Rules, key: &Key6) -> Result<(u32, Option<u16>), Refusal> {
+    pub(super) fn bind(
+        &mut self,
+        rules: &Rules,
+        key: &Key6,
+        now: Ticks,
+    ) -> Result<(u32, Option<u16>), Refusal> {
         let number = self.subscriber(rules, key)?;
-        let bound = self.bind_for(rules, key, number);
+        let bound = self.bind_for(rules, key, number, now);
         if bound.is_err() {
             self.forget_idle_subscriber(number);
         }
@@ -234,6 +245,7 @@ impl<M: Memory> Shard<M> {
         rules: &Rules,
         key: &Key6,
         subscriber_number: u32,
+        now: Ticks,
     ) -> Result<(u32, Option<u16>), Refusal> {
         let subscriber = self.subscribers.get(subscriber_number).ok_or(Refusal::TableFull)?;
         if subscriber.bindings >= rules.limits.bindings {
@@ -250,11 +262,11 @@ impl<M: Memory> Shard<M> {
                 (outside, port)
             }
             None if rules.blocks => {
-                let (outside, port, new) = self.take_from_blocks(rules, key, subscriber_number)?;
+                let (outside, port, new) = self.take_from_blocks(rules, key, subscriber_number, now)?;
                 block = new;
                 (outside, port)
             }
-            None => self.take_port(rules, key, subscriber_number)?,
+            None => self.take_port(rules, key, subscriber_number, now)?,
         };
         let binding = Binding {
             inside: key.inside,
@@ -270,7 +282,7 @@ impl<M: Memory> Shard<M> {
         };
         let release = |shard: &mut Self| {
             if !binding.is_static() {
-                shard.ports.release(outside, key.protocol, port);
+                shard.ports.release(outside, key.protocol, port, (now, Reuse::AT_ONCE));
             }
             Refusal::TableFull
         };

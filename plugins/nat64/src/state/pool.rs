@@ -5,11 +5,13 @@ use raddle_plugin_api::table::{HashIndex, HashSeed, IndexFull, Kept, Memory, Own
 use raddle_plugin_api::wire::Ip4Address;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+use super::port_hold::{HeldPorts, Reuse, WantedPort};
 use super::session::Protocol;
+use super::shard::Ticks;
 
 /// Ports of one word of a bitmap, and of one share.
-const WORD: usize = 64;
-const WORDS: usize = (1 << 16) / WORD;
+pub(super) const WORD: usize = 64;
+pub(super) const WORDS: usize = (1 << 16) / WORD;
 const EVEN: u64 = 0x5555_5555_5555_5555;
 /// Ports below belong to the system (RFC 6335 §6); one of these is given for one of these only (RFC 6146 §3.5.1.1).
 const SYSTEM_PORTS: u16 = 1024;
@@ -54,8 +56,11 @@ struct PoolAddress {
     address: Ip4Address,
     /// Numbers of the maps of its ports, by protocol, plus one; 0: no port was ever taken.
     maps: [u32; 3],
+    /// Likewise, of ports that are held back; 0: none ever was.
+    holds: [u32; 3],
     used: [u32; 3],
     blocks: u32,
+    reserved: u32,
     /// A bit for each block that a subscriber has.
     block_bits: [u64; BLOCK_WORDS],
 }
@@ -71,6 +76,7 @@ pub struct Ports<M: Memory = Own> {
     addresses: Slab<PoolAddress, M>,
     by_address: HashIndex<M>,
     maps: Slab<PortMap, M>,
+    holds: Slab<HeldPorts, M>,
 }
 
 /// How much of an address is in use.
@@ -80,6 +86,8 @@ pub struct PoolUse {
     pub ports: [u32; 3],
     /// Blocks.
     pub blocks: u32,
+    /// Ports that are nobody's and not given yet (RFC 6888 REQ-8).
+    pub held: u32,
 }
 
 impl Ports {
@@ -93,6 +101,7 @@ impl Ports {
             addresses: Slab::try_with_capacity(MOST_ADDRESSES).ok_or(IndexFull)?,
             by_address: HashIndex::with_capacity(MOST_ADDRESSES as usize)?,
             maps: Slab::try_with_capacity(MOST_MAPS).ok_or(IndexFull)?,
+            holds: Slab::try_with_capacity(MOST_MAPS).ok_or(IndexFull)?,
         })
     }
 }
@@ -105,6 +114,7 @@ impl<'m> Ports<Kept<'m>> {
             addresses: Slab::kept(arena, MOST_ADDRESSES),
             by_address: HashIndex::kept(arena, MOST_ADDRESSES as usize),
             maps: Slab::kept(arena, MOST_MAPS),
+            holds: Slab::kept(arena, MOST_MAPS),
         }
     }
 }
@@ -117,25 +127,29 @@ impl<M: Memory> Ports<M> {
 
     /// How much of an address is in use.
     pub fn in_use(&self, address: Ip4Address) -> PoolUse {
-        let entry = self.find(address).and_then(|number| self.addresses.get(number));
-        entry.map(|entry| PoolUse { ports: entry.used, blocks: entry.blocks }).unwrap_or_default()
+        let Some(entry) = self.find(address).and_then(|number| self.addresses.get(number)) else {
+            return PoolUse::default();
+        };
+        let held = entry.holds.iter().filter_map(|hold| self.holds.get(hold.checked_sub(1)?));
+        PoolUse { ports: entry.used, blocks: entry.blocks, held: held.map(HeldPorts::count).sum() }
     }
 
-    /// Takes a port: `wanted` itself if it is free and the thread's own, else one of the same parity and on the same side of 1024,
+    /// Takes a port: the wanted one if it is free and the thread's own, else one of the same parity and on the same side of 1024,
     /// else one of the other parity (RFC 6146 §3.5.1.1, RFC 4787 REQ-3, REQ-4). `random` says where the search begins
     /// (RFC 6056). `may` says whether a port may be given at all.
     pub fn take(
         &mut self,
-        address: Ip4Address,
-        protocol: Protocol,
-        wanted: u16,
+        wanted: &WantedPort,
         share: Share,
         random: u32,
+        time: (Ticks, Reuse),
         may: impl Fn(u16) -> bool,
     ) -> Option<u16> {
+        let &WantedPort { address, protocol, port: wanted } = wanted;
         let number = self.find_or_add(address)?;
-        let is_free = !is_set(self.words(number, protocol), wanted);
-        if share.has(wanted) && is_free && may(wanted) && wanted != 0 {
+        self.turn(number, protocol, time);
+        let free = self.free(number, protocol);
+        if share.has(wanted) && free.has(wanted) && may(wanted) && wanted != 0 {
             return self.mark(number, protocol, wanted).then_some(wanted);
         }
         // Identifiers have no sides and no parity.
@@ -146,11 +160,10 @@ impl<M: Memory> Ports<M> {
             (false, _) => 0..WORDS,
         };
         let parity = if wanted.is_multiple_of(2) { EVEN } else { !EVEN };
-        let words = self.words(number, protocol);
         let port = match is_port {
-            true => search(words, range.clone(), parity, share, random, &may)
-                .or_else(|| search(words, range, !parity, share, random, &may)),
-            false => search(words, range, u64::MAX, share, random, &may),
+            true => search(&free, range.clone(), parity, share, random, &may)
+                .or_else(|| search(&free, range, !parity, share, random, &may)),
+            false => search(&free, range, u64::MAX, share, random, &may),
         }?;
         self.mark(number, protocol, port).then_some(port)
     }
@@ -158,34 +171,46 @@ impl<M: Memory> Ports<M> {
     /// Takes a port of a block of `size` ports from `first` on.
     pub fn take_in_block(
         &mut self,
-        address: Ip4Address,
-        protocol: Protocol,
-        wanted: u16,
-        first: u16,
-        size: u32,
+        wanted: &WantedPort,
+        (first, size): (u16, u32),
+        time: (Ticks, Reuse),
         may: impl Fn(u16) -> bool,
     ) -> Option<u16> {
+        let &WantedPort { address, protocol, port: wanted } = wanted;
         let number = self.find_or_add(address)?;
+        self.turn(number, protocol, time);
         let range = words_of_block(first, size);
         let parity = if wanted.is_multiple_of(2) { EVEN } else { !EVEN };
-        let (words, random) = (self.words(number, protocol), u32::from(wanted));
-        let port = search(words, range.clone(), parity, Share::WHOLE, random, &may)
-            .or_else(|| search(words, range, !parity, Share::WHOLE, random, &may))?;
+        let (free, random) = (self.free(number, protocol), u32::from(wanted));
+        let port = search(&free, range.clone(), parity, Share::WHOLE, random, &may)
+            .or_else(|| search(&free, range, !parity, Share::WHOLE, random, &may))?;
         self.mark(number, protocol, port).then_some(port)
     }
 
-    /// Takes a block that nobody has; its first port. Ports below 1024 are in none.
-    pub fn take_block(&mut self, address: Ip4Address, share: Share, random: u32) -> Option<u16> {
+    /// Takes a block that nobody has and of whose ports none is held back; its first port. Ports below 1024 are in none.
+    pub fn take_block(
+        &mut self,
+        address: Ip4Address,
+        share: Share,
+        random: u32,
+        time: (Ticks, Reuse),
+    ) -> Option<u16> {
         let number = self.find_or_add(address)?;
-        let entry = self.addresses.get_mut(number)?;
+        Protocol::ALL.into_iter().for_each(|protocol| self.turn(number, protocol, time));
         let size = 1_u32 << share.size_bits;
         let count = (1 << 16) / size;
         let first_block = u32::from(SYSTEM_PORTS).div_ceil(size);
         let candidates = count - first_block;
+        let entry = self.addresses.get_mut(number)?;
+        let holds = entry.holds.map(|hold| self.holds.get(hold.wrapping_sub(1)));
         for step in 0..candidates {
             let block = first_block + (random % candidates + step) % candidates;
             let port = (block * size) as u16;
-            if share.has(port) && !is_set(Some(&entry.block_bits), port / WORD as u16) {
+            let is_held = || {
+                let held = |hold: &HeldPorts| words_of_block(port, size).any(|word| hold.word(word) != 0);
+                holds.iter().flatten().any(|hold| held(hold))
+            };
+            if share.has(port) && !is_set(Some(&entry.block_bits), port / WORD as u16) && !is_held() {
                 set(&mut entry.block_bits, port / WORD as u16);
                 entry.blocks += 1;
                 return Some(port);
@@ -216,16 +241,29 @@ impl<M: Memory> Ports<M> {
         self.find(address).is_some_and(|number| is_set(self.words(number, protocol), port))
     }
 
-    /// Gives a port back.
-    pub fn release(&mut self, address: Ip4Address, protocol: Protocol, port: u16) {
-        let Some(entry) = self.find(address).and_then(|number| self.addresses.get_mut(number)) else {
-            return;
-        };
+    /// Gives a port back, for use as `time` says.
+    pub fn release(&mut self, address: Ip4Address, protocol: Protocol, port: u16, time: (Ticks, Reuse)) {
+        let Some(number) = self.find(address) else { return };
+        let Some(entry) = self.addresses.get_mut(number) else { return };
         let map = entry.maps[protocol as usize].checked_sub(1).and_then(|map| self.maps.get_mut(map));
-        if let Some(map) = map
-            && clear(&mut map.0, port)
-        {
-            entry.used[protocol as usize] -= 1;
+        let was_taken = map.is_some_and(|map| clear(&mut map.0, port));
+        if !was_taken {
+            return;
+        }
+        entry.used[protocol as usize] -= 1;
+        let (now, reuse) = time;
+        if reuse.after == 0 {
+            return;
+        }
+        let place = &mut entry.holds[protocol as usize];
+        if *place == 0 {
+            // Without room for that it is free at once.
+            let Ok(hold) = self.holds.insert(HeldPorts::new(now)) else { return };
+            *place = hold + 1;
+        }
+        if let Some(hold) = self.holds.get_mut(*place - 1) {
+            hold.turn(now, reuse);
+            hold.add(port, reuse);
         }
     }
 
@@ -238,8 +276,15 @@ impl<M: Memory> Ports<M> {
         if let Some(number) = self.find(address) {
             return Some(number);
         }
-        let entry =
-            PoolAddress { address, maps: [0; 3], used: [0; 3], blocks: 0, block_bits: [0; BLOCK_WORDS] };
+        let entry = PoolAddress {
+            address,
+            maps: [0; 3],
+            holds: [0; 3],
+            used: [0; 3],
+            blocks: 0,
+            reserved: 0,
+            block_bits: [0; BLOCK_WORDS],
+        };
         let number = self.addresses.insert(entry).ok()?;
         if self.by_address.insert(address.to_bits().hash(&self.seed), number).is_err() {
             self.addresses.remove(number);
@@ -251,6 +296,23 @@ impl<M: Memory> Ports<M> {
     fn words(&self, number: u32, protocol: Protocol) -> Option<&[u64; WORDS]> {
         let map = self.addresses.get(number)?.maps[protocol as usize].checked_sub(1)?;
         self.maps.get(map).map(|map| &map.0)
+    }
+
+    /// Lets go of ports that were held back long enough.
+    fn turn(&mut self, number: u32, protocol: Protocol, (now, reuse): (Ticks, Reuse)) {
+        let hold = self.addresses.get(number).map_or(0, |entry| entry.holds[protocol as usize]);
+        if let Some(hold) = hold.checked_sub(1).and_then(|hold| self.holds.get_mut(hold)) {
+            hold.turn(now, reuse);
+        }
+    }
+
+    /// What may be taken.
+    fn free(&self, number: u32, protocol: Protocol) -> Free<'_> {
+        let hold = self.addresses.get(number).map_or(0, |entry| entry.holds[protocol as usize]);
+        Free {
+            taken: self.words(number, protocol),
+            held: hold.checked_sub(1).and_then(|hold| self.holds.get(hold)),
+        }
     }
 
     /// Marks a port that is free as taken. `false`: there is no map left.
@@ -265,6 +327,23 @@ impl<M: Memory> Ports<M> {
         set(&mut map.0, port);
         entry.used[protocol as usize] += 1;
         true
+    }
+}
+
+/// Ports of an address and a protocol that nobody has and that are not held back.
+#[derive(Clone, Copy)]
+struct Free<'p> {
+    taken: Option<&'p [u64; WORDS]>,
+    held: Option<&'p HeldPorts>,
+}
+
+impl Free<'_> {
+    fn word(&self, word: usize) -> u64 {
+        !(self.taken.map_or(0, |taken| taken[word]) | self.held.map_or(0, |held| held.word(word)))
+    }
+
+    fn has(&self, port: u16) -> bool {
+        self.word(usize::from(port) / WORD) >> (usize::from(port) % WORD) & 1 != 0
     }
 }
 
@@ -290,7 +369,7 @@ fn clear(words: &mut [u64], bit: u16) -> bool {
 
 /// A free port of these words that is one of `mask` in its word. At most 1,024 steps.
 fn search(
-    taken: Option<&[u64; WORDS]>,
+    free: &Free<'_>,
     range: std::ops::Range<usize>,
     mask: u64,
     share: Share,
@@ -305,7 +384,7 @@ fn search(
         if !share.has(first) {
             continue;
         }
-        let mut free = !taken.map_or(0, |taken| taken[word]) & mask;
+        let mut free = free.word(word) & mask;
         // Port 0 is nobody's.
         if word == 0 {
             free &= !1;
@@ -336,6 +415,13 @@ mod tests {
     const TCP: Protocol = Protocol::Tcp;
     const POOL: Ip4Address = Ip4Address([192, 0, 2, 1]);
 
+    /// The time when nothing is held back.
+    const AT_ONCE: (Ticks, Reuse) = (0, Reuse::AT_ONCE);
+
+    fn wanted(protocol: Protocol, port: u16) -> WantedPort {
+        WantedPort { address: POOL, protocol, port }
+    }
+
     fn ports() -> Ports {
         Ports::new(HashSeed::fixed(1)).unwrap()
     }
@@ -343,13 +429,13 @@ mod tests {
     #[test]
     fn port_is_kept_where_it_is_free() {
         let mut ports = ports();
-        assert_eq!(ports.take(POOL, TCP, 5000, Share::WHOLE, 9, |_| true), Some(5000));
-        let other = ports.take(POOL, TCP, 5000, Share::WHOLE, 9, |_| true).unwrap();
+        assert_eq!(ports.take(&wanted(TCP, 5000), Share::WHOLE, 9, AT_ONCE, |_| true), Some(5000));
+        let other = ports.take(&wanted(TCP, 5000), Share::WHOLE, 9, AT_ONCE, |_| true).unwrap();
         assert!(other != 5000 && other.is_multiple_of(2) && other >= 1024, "{other}");
         // Protocols have ports of their own.
-        assert_eq!(ports.take(POOL, Protocol::Udp, 5000, Share::WHOLE, 9, |_| true), Some(5000));
-        ports.release(POOL, TCP, 5000);
-        assert_eq!(ports.take(POOL, TCP, 5000, Share::WHOLE, 9, |_| true), Some(5000));
+        assert_eq!(ports.take(&wanted(Protocol::Udp, 5000), Share::WHOLE, 9, AT_ONCE, |_| true), Some(5000));
+        ports.release(POOL, TCP, 5000, AT_ONCE);
+        assert_eq!(ports.take(&wanted(TCP, 5000), Share::WHOLE, 9, AT_ONCE, |_| true), Some(5000));
         assert_eq!(ports.in_use(POOL).ports, [2, 1, 0]);
     }
 
@@ -357,7 +443,8 @@ mod tests {
     fn system_ports_stay_among_themselves_and_run_out() {
         let mut ports = ports();
         let taken: Vec<_> =
-            std::iter::from_fn(|| ports.take(POOL, TCP, 53, Share::WHOLE, 77, |_| true)).collect();
+            std::iter::from_fn(|| ports.take(&wanted(TCP, 53), Share::WHOLE, 77, AT_ONCE, |_| true))
+                .collect();
         assert_eq!(taken.len(), 1023);
         assert!(taken.iter().all(|&port| (1..1024).contains(&port)));
         // Odd ones first.
@@ -368,7 +455,7 @@ mod tests {
     fn ports_that_may_not_be_given_are_not() {
         let mut ports = ports();
         let all: HashSet<_> = std::iter::from_fn(|| {
-            ports.take(POOL, TCP, 2000, Share::WHOLE, 1, |port| port != 2000 && port % 3 == 0)
+            ports.take(&wanted(TCP, 2000), Share::WHOLE, 1, AT_ONCE, |port| port != 2000 && port % 3 == 0)
         })
         .collect();
         assert!(!all.contains(&2000) && all.iter().all(|port| port % 3 == 0));
@@ -379,27 +466,64 @@ mod tests {
     fn blocks_are_one_subscribers_and_come_back_when_idle() {
         let mut ports = ports();
         let share = Share { index: 1, count: 2, size_bits: 8 };
-        let first = ports.take_block(POOL, share, 3).unwrap();
+        let first = ports.take_block(POOL, share, 3, AT_ONCE).unwrap();
         assert!(first >= 1024 && first.is_multiple_of(256) && share.has(first));
-        let port = ports.take_in_block(POOL, TCP, 5001, first, 256, |_| true).unwrap();
+        let port = ports.take_in_block(&wanted(TCP, 5001), (first, 256), AT_ONCE, |_| true).unwrap();
         assert!((first..first + 256).contains(&port) && port % 2 == 1);
-        assert_ne!(ports.take_block(POOL, share, 3), Some(first));
+        assert_ne!(ports.take_block(POOL, share, 3, AT_ONCE), Some(first));
         assert!(!ports.release_block_if_idle(POOL, first, 256));
-        ports.release(POOL, TCP, port);
+        ports.release(POOL, TCP, port, AT_ONCE);
         assert!(ports.release_block_if_idle(POOL, first, 256));
-        assert_eq!(ports.in_use(POOL), PoolUse { ports: [0; 3], blocks: 1 });
-        assert_eq!(std::iter::from_fn(|| ports.take_block(POOL, share, 3)).count(), 252 / 2 - 1);
+        assert_eq!(ports.in_use(POOL), PoolUse { ports: [0; 3], blocks: 1, held: 0 });
+        assert_eq!(std::iter::from_fn(|| ports.take_block(POOL, share, 3, AT_ONCE)).count(), 252 / 2 - 1);
+    }
+
+    /// RFC 6888 REQ-8.
+    #[test]
+    fn port_that_came_back_is_nobodys_for_a_while() {
+        const UDP: Protocol = Protocol::Udp;
+        let mut ports = ports();
+        let reuse = Reuse { after: 480, most: 2 };
+        let take = |ports: &mut Ports, now| {
+            ports.take(&wanted(UDP, 5000), Share::WHOLE, 1, (now, reuse), |port| port == 5000)
+        };
+        assert_eq!(take(&mut ports, 0), Some(5000));
+        ports.release(POOL, UDP, 5000, (100, reuse));
+        assert_eq!((take(&mut ports, 101), take(&mut ports, 579)), (None, None));
+        assert_eq!(ports.in_use(POOL), PoolUse { ports: [0; 3], blocks: 0, held: 1 });
+        // In whatever half of a turn it came, it is free before twice the time is over.
+        assert_eq!(take(&mut ports, 580).or_else(|| take(&mut ports, 1060)), Some(5000));
+        // More than may be held back are free at once.
+        for port in [6000, 6002] {
+            assert!(ports.take(&wanted(UDP, port), Share::WHOLE, 1, (2000, reuse), |_| true) == Some(port));
+            ports.release(POOL, UDP, port, (2000, reuse));
+        }
+        ports.release(POOL, UDP, 5000, (2000, reuse));
+        assert_eq!((take(&mut ports, 2000), ports.in_use(POOL).held), (Some(5000), 2));
+    }
+
+    #[test]
+    fn block_with_held_ports_is_nobodys() {
+        let (mut ports, share) = (ports(), Share { size_bits: 12, ..Share::WHOLE });
+        let time = |now| (now, Reuse { after: 480, most: 100 });
+        let first = ports.take_block(POOL, share, 0, time(0)).unwrap();
+        let port = ports.take_in_block(&wanted(Protocol::Udp, 5), (first, 4096), time(0), |_| true).unwrap();
+        ports.release(POOL, Protocol::Udp, port, time(10));
+        assert!(ports.release_block_if_idle(POOL, first, 4096));
+        let others: Vec<_> = std::iter::from_fn(|| ports.take_block(POOL, share, 0, time(20))).collect();
+        assert_eq!((others.len(), others.contains(&first)), (14, false), "all but the system's and that one");
+        assert_eq!(ports.take_block(POOL, share, 0, time(1000)), Some(first));
     }
 
     proptest! {
         #[test]
-        fn threads_never_give_the_same_port(wanted in proptest::collection::vec(1_u16.., 1..300), count in 1_u32..5) {
+        fn threads_never_give_the_same_port(ports_wanted in proptest::collection::vec(1_u16.., 1..300), count in 1_u32..5) {
             let mut seen = HashSet::new();
             for index in 0..count {
                 let mut ports = ports();
                 let share = Share { index, count, size_bits: 6 };
-                for &port in &wanted {
-                    let got = ports.take(POOL, TCP, port, share, u32::from(port) * 31, |_| true);
+                for &port in &ports_wanted {
+                    let got = ports.take(&wanted(TCP, port), share, u32::from(port) * 31, AT_ONCE, |_| true);
                     if let Some(got) = got {
                         prop_assert!(seen.insert(got));
                         prop_assert_eq!(got < 1024, port < 1024);

@@ -5,8 +5,10 @@ use raddle_plugin_api::wire::Ip4Address;
 
 use super::bib::Key6;
 use super::openings::Refusal;
+use super::port_hold::{Reuse, WantedPort};
 use super::rules::Rules;
-use super::shard::Shard;
+use super::session::Protocol;
+use super::shard::{Shard, Ticks};
 use super::subscriber::{Block, SubscriberKey};
 
 /// Pool addresses that are tried for a binding when the subscriber's own is full.
@@ -19,11 +21,14 @@ impl<M: Memory> Shard<M> {
         rules: &Rules,
         key: &Key6,
         subscriber: u32,
+        now: Ticks,
     ) -> Result<(Ip4Address, u16), Refusal> {
+        let time = (now, self.reuse(rules, key.protocol));
         for address in self.addresses(rules, subscriber).into_iter().flatten() {
             let random = self.next_random();
             let may = |port| rules.statics.inside(address, port, key.protocol).is_none();
-            if let Some(port) = self.ports.take(address, key.protocol, key.port, self.share, random, may) {
+            let wanted = WantedPort { address, protocol: key.protocol, port: key.port };
+            if let Some(port) = self.ports.take(&wanted, self.share, random, time, may) {
                 return Ok((address, port));
             }
         }
@@ -36,14 +41,17 @@ impl<M: Memory> Shard<M> {
         rules: &Rules,
         key: &Key6,
         number: u32,
+        now: Ticks,
     ) -> Result<(Ip4Address, u16, Option<u16>), Refusal> {
+        let time = (now, self.reuse(rules, key.protocol));
         let size = 1 << self.share.size_bits;
         let subscriber = *self.subscribers.get(number).ok_or(Refusal::TableFull)?;
         let (own, protocol) = (subscriber.outside, key.protocol);
         let may = |address: Ip4Address| move |port| rules.statics.inside(address, port, protocol).is_none();
+        let wanted = |address| WantedPort { address, protocol, port: key.port };
         let mut block = self.last_block(number);
         while let Some(Block { first, before, .. }) = block {
-            if let Some(port) = self.ports.take_in_block(own, protocol, key.port, first, size, may(own)) {
+            if let Some(port) = self.ports.take_in_block(&wanted(own), (first, size), time, may(own)) {
                 return Ok((own, port, None));
             }
             block = self.blocks.get(before).copied();
@@ -57,12 +65,14 @@ impl<M: Memory> Shard<M> {
                 continue;
             }
             let random = self.next_random();
-            let Some(first) = self.ports.take_block(address, self.share, random) else { continue };
-            let port = self.ports.take_in_block(address, protocol, key.port, first, size, may(address));
+            // A block has ports of all protocols.
+            let of_block = (now, self.reuse(rules, Protocol::Udp));
+            let Some(first) = self.ports.take_block(address, self.share, random, of_block) else { continue };
+            let port = self.ports.take_in_block(&wanted(address), (first, size), time, may(address));
             let taken = port.filter(|_| self.add_block(number, address, first));
             let Some(port) = taken else {
                 if let Some(port) = port {
-                    self.ports.release(address, protocol, port);
+                    self.ports.release(address, protocol, port, (now, Reuse::AT_ONCE));
                 }
                 self.ports.release_block_if_idle(address, first, size);
                 continue;
@@ -70,6 +80,16 @@ impl<M: Memory> Shard<M> {
             return Ok((address, port, Some(first)));
         }
         Err(Refusal::NoPort)
+    }
+
+    /// How ports come into use again. RFC 6888 REQ-8 lets those of TCP at once, whose states are watched, and those that let nobody in
+    /// but whom the host has sent to.
+    pub(super) fn reuse(&self, rules: &Rules, protocol: Protocol) -> Reuse {
+        if protocol == Protocol::Tcp || self.permits.is_some() {
+            return Reuse::AT_ONCE;
+        }
+        // Each thread has its share of an address's ports.
+        Reuse { most: rules.reuse.most.div_ceil(self.share.count), ..rules.reuse }
     }
 
     /// The block that a subscriber got last.
@@ -133,8 +153,8 @@ impl<M: Memory> Shard<M> {
         addresses
     }
 
-    /// Xorshift64*.
-    fn next_random(&mut self) -> u32 {
+    /// A number that nobody outside can tell: xorshift64*.
+    pub fn next_random(&mut self) -> u32 {
         let Some(state) = self.random.first_mut() else { return 0 };
         // Ports cannot be told from outside (RFC 6056): the first state is a secret, too.
         if *state == 0 {

@@ -22,6 +22,19 @@ impl PoolRange {
         u64::from(self.last.to_bits()) - u64::from(self.first.to_bits()) + 1
     }
 
+    /// Of ranges that do not overlap the address at a place, which is taken modulo how many there are; `None` if there are none.
+    pub fn nth(ranges: &[Self], place: u64) -> Option<Ip4Address> {
+        let total: u64 = ranges.iter().map(Self::count).sum();
+        let mut at = place.checked_rem(total)?;
+        for range in ranges {
+            if at < range.count() {
+                return Some(Ip4Address::from_bits(range.first.to_bits() + at as u32));
+            }
+            at -= range.count();
+        }
+        None
+    }
+
     /// Whether an address is one of them.
     pub fn contains(&self, address: Ip4Address) -> bool {
         let bits = address.to_bits();

@@ -4,6 +4,7 @@ use raddle_plugin_api::wire::{Ip4Address, Ip6Address};
 use serde::{Deserialize, Serialize};
 
 use super::eam::EamTable;
+use super::port_hold::Reuse;
 use super::ranges::{AddressSet, PoolRange};
 use super::shard::Ticks;
 use super::statics::Statics;
@@ -35,7 +36,7 @@ pub struct Timeouts {
     pub icmp: Ticks,
 }
 
-/// What a subscriber may have (RFC 6888 REQ-3, REQ-4).
+/// What a subscriber may have (RFC 6888 REQ-4, REQ-5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Sessions.
@@ -64,15 +65,7 @@ pub struct Tenant {
 impl Tenant {
     /// The pool address to which a hash points, and with further `step`s others.
     pub fn pool_address(&self, hash: u64, step: u64) -> Option<Ip4Address> {
-        let total: u64 = self.pool.iter().map(PoolRange::count).sum();
-        let mut at = (hash >> 32).wrapping_add(step).checked_rem(total)?;
-        for range in &self.pool {
-            if at < range.count() {
-                return Some(Ip4Address::from_bits(range.first.to_bits() + at as u32));
-            }
-            at -= range.count();
-        }
-        None
+        PoolRange::nth(&self.pool, (hash >> 32).wrapping_add(step))
     }
 
     /// Whether an address is one of its pool.
@@ -131,6 +124,12 @@ pub struct Rules {
     pub timeouts: Timeouts,
     /// What a subscriber may have.
     pub limits: Limits,
+    /// How ports of UDP and ICMP come into use again (RFC 6888 REQ-8).
+    pub reuse: Reuse,
+    /// Addresses by which routers inside, which have none outside, speak to hosts outside (RFC 6791 §5).
+    pub hops: Vec<PoolRange>,
+    /// Whether their ICMP errors name their own address (RFC 6791 §4).
+    pub names_hops: bool,
     /// Bits of an address that say whose it is.
     pub subscriber_bits: u8,
     /// Whether subscribers get ports in blocks, of the size that the shares have.
@@ -139,6 +138,8 @@ pub struct Rules {
     pub translate_non_global: bool,
     /// Whether UDP datagrams without a checksum are given one; else they are dropped (RFC 7915 §4.5).
     pub computes_udp_checksum: bool,
+    /// Whether hosts may ask for bindings (RFC 6887).
+    pub pcp: bool,
     /// Whether SYNs that nobody asked for wait for an answer to themselves (RFC 6146 §3.5.2.2); else they are dropped.
     pub holds_incoming_syn: bool,
     /// IPv6 packets larger than this are cut, if they came without "don't fragment" (RFC 7915 §4, lowest-ipv6-mtu).
@@ -173,10 +174,14 @@ impl Rules {
                 icmp: 240,
             },
             limits: Limits { sessions: u32::MAX, bindings: u32::MAX, blocks: u32::MAX },
+            reuse: Reuse { after: 480, most: 32_768 },
+            hops: Vec::new(),
+            names_hops: true,
             subscriber_bits: 128,
             blocks: false,
             translate_non_global: false,
             computes_udp_checksum: true,
+            pcp: false,
             holds_incoming_syn: true,
             lowest_mtu: 1280,
             active: Vec::new(),
@@ -276,6 +281,11 @@ impl Rules {
         self.has_tables
     }
 
+    /// An address for a router inside that has none outside, if there are any: each time another one (RFC 6791 §5).
+    pub fn hop_address(&self, random: u32) -> Option<Ip4Address> {
+        PoolRange::nth(&self.hops, random.into())
+    }
+
     /// Numbers of the prefixes in force, the operator's first one first.
     pub fn active(&self) -> impl Iterator<Item = FoundPrefix> {
         self.active.iter().map(|active| active.found)
@@ -291,6 +301,12 @@ impl Rules {
     pub fn tenant(&self, number: u8) -> &Tenant {
         // The first is always there.
         self.tenants.get(usize::from(number)).unwrap_or(&self.tenants[0])
+    }
+
+    /// The tenant whose hosts are in a table.
+    pub fn tenant_of_table(&self, table: u32) -> u8 {
+        let is_its = |tenant: &Tenant| tenant.is_present && tenant.inside_table == Some(table);
+        self.tenants.iter().position(is_its).unwrap_or(0) as u8
     }
 
     /// Whether a packet of this table may be for a tenant's pool.

@@ -23,6 +23,9 @@ pub enum Protocol {
     Icmp = 2,
 }
 
+/// In a session's protocol: it is one with nobody, which keeps a binding that the host has asked for. No packet has such a protocol.
+pub(super) const ASKED: u8 = 1 << 7;
+
 impl Protocol {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Tcp, Self::Udp, Self::Icmp];
@@ -30,7 +33,7 @@ impl Protocol {
     /// From its number, as tables keep it.
     #[inline(always)]
     pub(super) const fn from_number(number: u8) -> Self {
-        match number {
+        match number & !ASKED {
             0 => Self::Tcp,
             1 => Self::Udp,
             _ => Self::Icmp,
@@ -175,6 +178,7 @@ pub struct Session {
     pub prefix: u8,
     /// Number of the tenant whose host it is.
     pub tenant: u8,
+    /// Of a binding that the host has asked for: what tells it from others.
     pub(super) reserved: [u8; 6],
 }
 
@@ -185,6 +189,11 @@ impl Session {
     #[inline(always)]
     pub fn protocol(&self) -> Protocol {
         Protocol::from_number(self.protocol)
+    }
+
+    /// Whether it is one with nobody, which keeps a binding that the host has asked for.
+    pub fn is_asked(&self) -> bool {
+        self.protocol & ASKED != 0
     }
 
     /// TCP's state.

@@ -132,8 +132,8 @@ fn sessions_end_in_their_time() {
         if let Some(flags) = flags {
             shard.use_session(opened.session, Side::Four, flags, 100, &rules.timeouts).unwrap();
         }
-        assert!(shard.expire(100 + lifetime - 1).is_none(), "{protocol:?} lives {lifetime} ticks");
-        let ended = shard.expire(100 + lifetime).expect("its time is over");
+        assert!(shard.expire(&rules, 100 + lifetime - 1).is_none(), "{protocol:?} lives {lifetime} ticks");
+        let ended = shard.expire(&rules, 100 + lifetime).expect("its time is over");
         assert!(ended.binding.is_some());
         shard.check();
         // Time does not run backwards in a wheel.
@@ -147,10 +147,10 @@ fn reset_makes_the_time_short() {
     let opened = shard.open6(&rules, &flow6(Protocol::Tcp, 1, 5000, 1, 80), 0, TcpFlags::SYN, 0).unwrap();
     let timeouts = rules.timeouts;
     shard.use_session(opened.session, Side::Four, TcpFlags::SYN, 0, &timeouts);
-    assert!(shard.expire(2000).is_none(), "established");
+    assert!(shard.expire(&rules, 2000).is_none(), "established");
     shard.use_session(opened.session, Side::Four, TcpFlags::RST, 2000, &timeouts);
-    assert!(shard.expire(2959).is_none());
-    assert!(shard.expire(2960).is_some());
+    assert!(shard.expire(&rules, 2959).is_none());
+    assert!(shard.expire(&rules, 2960).is_some());
 }
 
 #[test]
@@ -197,7 +197,8 @@ fn subscribers_have_limits_and_blocks() {
     open(&mut shard, &rules, &udp(1, 5000, 2), 0).unwrap();
     assert_eq!(open(&mut shard, &rules, &udp(1, 5000, 3), 0).unwrap_err(), Refusal::SubscriberLimit);
     assert_eq!(shard.subscribers().next().unwrap().blocks, 1);
-    let blocks: Vec<_> = std::iter::from_fn(|| shard.expire(1200)).filter_map(|ended| ended.block).collect();
+    let blocks: Vec<_> =
+        std::iter::from_fn(|| shard.expire(&rules, 1200)).filter_map(|ended| ended.block).collect();
     assert_eq!((blocks, shard.subscribers().count()), (vec![block], 0));
     shard.check();
 }
@@ -215,10 +216,55 @@ fn full_tables_and_pools_refuse_and_keep_nothing() {
     shard.check();
 }
 
+/// RFC 6887: a binding without a packet, in which anybody comes in, for as long as was said.
+#[test]
+fn host_has_the_binding_that_it_has_asked_for() {
+    let (mut shard, rules) = (shard(Filtering::AddressDependent), rules(1));
+    let asked = Asked { inside: host(1), port: 5000, protocol: Protocol::Tcp, tenant: 0, secret: [1; 6] };
+    let given = shard.ask(&rules, &asked, 480, 0).unwrap();
+    assert_eq!((given.outside.1, given.opened.map(|opened| opened.binding_is_new)), (5000, Some(true)));
+    shard.check();
+    let from = Flow4 {
+        outside: given.outside.0,
+        outside_port: given.outside.1,
+        remote: server(3),
+        remote_port: 4242,
+        protocol: Protocol::Tcp,
+    };
+    let opened = shard.open4(&rules, &from, TcpFlags::SYN, 10).unwrap();
+    assert_eq!(shard.session(opened.session).unwrap().inside, host(1));
+    // Somebody else can neither have it nor end it; the host can have it for longer.
+    let other = Asked { secret: [2; 6], ..asked };
+    assert_eq!(shard.ask(&rules, &other, 480, 20), Err(AskedRefusal::NotIts));
+    assert_eq!(shard.asked(&other), Err(AskedRefusal::NotIts));
+    let again = shard.ask(&rules, &asked, 2000, 20).unwrap();
+    assert_eq!((again.outside, again.opened), (given.outside, None));
+    shard.check();
+    while shard.expire(&rules, 1500).is_some() {}
+    assert_eq!(shard.sessions().count(), 1, "the connection's time was over, that of the binding is not");
+    let number = shard.asked(&asked).unwrap().unwrap();
+    assert!(shard.end(number, &rules, 1600).unwrap().binding.is_some());
+    assert_eq!(shard.open4(&rules, &from, TcpFlags::SYN, 1600), Err(Refusal::NoBinding));
+    assert_eq!(shard.asked(&asked), Ok(None));
+    // Of a binding that packets made it is the same one, which others may use no more when it is over.
+    let udp = open(&mut shard, &rules, &flow6(Protocol::Udp, 2, 6000, 1, 53), 1600).unwrap();
+    let asked = Asked { inside: host(2), port: 6000, protocol: Protocol::Udp, tenant: 0, secret: [1; 6] };
+    let given = shard.ask(&rules, &asked, 480, 1600).unwrap();
+    assert_eq!(given.outside, (udp.outside, udp.outside_port));
+    let stranger = Flow4 { remote: server(9), ..udp.flow4() };
+    assert!(shard.open4(&rules, &stranger, TcpFlags(0), 1600).is_ok());
+    let number = shard.asked(&asked).unwrap().unwrap();
+    shard.end(number, &rules, 1601);
+    let stranger = Flow4 { remote: server(8), ..udp.flow4() };
+    assert_eq!(shard.open4(&rules, &stranger, TcpFlags(0), 1601), Err(Refusal::Filtered));
+    shard.check();
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     From6 { protocol: Protocol, inside: u8, port: u16, remote: u8, flags: u8 },
     From4 { session: usize, remote: u8, port: u16, flags: u8 },
+    Ask { protocol: Protocol, inside: u8, port: u16, secret: u8, ticks: u16 },
     Time { ticks: u16 },
     End { session: usize },
 }
@@ -230,7 +276,9 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(protocol, inside, port, remote, flags)| Step::From6 { protocol, inside, port, remote, flags }),
         4 => (any::<usize>(), 0..4_u8, 80..83_u16, any::<u8>())
             .prop_map(|(session, remote, port, flags)| Step::From4 { session, remote, port, flags }),
-        1 => any::<u16>().prop_map(|ticks| Step::Time { ticks: ticks % 1500 }),
+        1 => (prop::sample::select(&[Protocol::Tcp, Protocol::Udp][..]), 0..6_u8, 5000..5004_u16, 0..2_u8, 0..2000_u16)
+            .prop_map(|(protocol, inside, port, secret, ticks)| Step::Ask { protocol, inside, port, secret, ticks }),
+        1 => prop_oneof![0..300_u16, 0..1500_u16].prop_map(|ticks| Step::Time { ticks }),
         1 => any::<usize>().prop_map(|session| Step::End { session }),
     ]
 }
@@ -238,7 +286,8 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
-    /// Whatever comes, the tables agree with each other, and what a host's port is outside stays the same while it is.
+    /// Whatever comes, the tables agree with each other, and what a host's port is outside stays the same while it is, and is nobody
+    /// else's for a while after that (RFC 6888 REQ-8).
     #[test]
     fn tables_agree_under_random_packets_and_time(
         steps in prop::collection::vec(step(), 1..200),
@@ -252,6 +301,8 @@ proptest! {
         rules.blocks = blocks;
         let mut now = 0;
         let mut outside: HashMap<(Ip6Address, u16, Protocol), (Ip4Address, u16)> = HashMap::new();
+        let mut given: HashMap<(Ip4Address, u16, Protocol), Ip6Address> = HashMap::new();
+        let mut given_back: HashMap<(Ip4Address, u16, Protocol), Ticks> = HashMap::new();
         for step in steps {
             match step {
                 Step::From6 { protocol, inside, port, remote, flags } => {
@@ -281,19 +332,43 @@ proptest! {
                         }
                     }
                 }
+                Step::Ask { protocol, inside, port, secret, ticks } => {
+                    let asked = Asked { inside: host(inside), port, protocol, tenant: 0, secret: [secret; 6] };
+                    if ticks == 0 {
+                        if let Ok(Some(number)) = shard.asked(&asked) {
+                            shard.end(number, &rules, now);
+                        }
+                    } else if let Ok(given) = shard.ask(&rules, &asked, ticks.into(), now) {
+                        let known = *outside.entry((host(inside), port, protocol)).or_insert(given.outside);
+                        prop_assert_eq!(known, given.outside);
+                    }
+                }
                 Step::Time { ticks } => {
                     now += u32::from(ticks);
-                    while shard.expire(now).is_some() {}
+                    while shard.expire(&rules, now).is_some() {}
                 }
                 Step::End { session } => {
                     let numbers: Vec<_> = shard.sessions().map(|(number, _)| number).collect();
                     if let Some(&number) = numbers.get(session % numbers.len().max(1)) {
-                        shard.end(number);
+                        shard.end(number, &rules, now);
                     }
                 }
             }
             let bound: Vec<_> = shard.bindings().map(|binding| (binding.inside, binding.inside_port, binding.protocol())).collect();
             outside.retain(|key, _| bound.contains(key));
+            let now_given: HashMap<_, _> = shard
+                .bindings()
+                .map(|binding| ((binding.outside, binding.outside_port, binding.protocol()), binding.inside))
+                .collect();
+            for port in given.keys().filter(|port| !now_given.contains_key(port)) {
+                given_back.insert(*port, now);
+            }
+            for port in now_given.keys().filter(|port| !given.contains_key(port)) {
+                let waited = given_back.get(port).is_none_or(|since| now - since >= rules.reuse.after);
+                let may_at_once = port.2 == Protocol::Tcp || filtering == Filtering::AddressDependent;
+                prop_assert!(waited || may_at_once, "{port:?} was given too soon");
+            }
+            given = now_given;
             shard.check();
         }
     }

@@ -2,10 +2,11 @@
 
 use raddle_plugin_api::wire::checksum::{Delta, Sum, never_zero};
 use raddle_plugin_api::wire::{
-    Icmp4Header, Icmp6Header, Ip4Header, Ip6FragmentHeader, Ip6Header, Ip6Upper, IpProtocol,
+    Icmp4Header, Icmp6Header, Ip4Header, Ip6Address, Ip6FragmentHeader, Ip6Header, Ip6Upper, IpProtocol,
 };
 use zerocopy::IntoBytes;
 
+use super::hop::HopExtension;
 use super::icmp::{IcmpErrorKind, translate_kind4, translate_kind6};
 use super::ip::{Ends4, Ends6, Fragment4, Outgoing4, Outgoing6, ip4_header, ip6_header, pseudo4, pseudo6};
 
@@ -37,7 +38,8 @@ pub struct Translated {
 }
 
 /// Translates an ICMPv6 error. `message` is the whole of it, `ip` its IPv6 header, `inner` what the ends of the quoted packet are as
-/// IPv4. The message is written to the front of `into`, which is at least as long.
+/// IPv4. The message is written to the front of `into`, which is at least as long. `hop` is the address of who sent it, to be named
+/// in it (RFC 6791 §4).
 ///
 /// A checksum that was wrong stays wrong: it is updated by what changes.
 ///
@@ -47,6 +49,7 @@ pub fn translate_error6(
     ip: &Ip6Header,
     message: &[u8],
     inner: &Ends4,
+    hop: Option<Ip6Address>,
     into: &mut [u8],
 ) -> Result<Translated, Malformed> {
     let (header, quote) = Icmp6Header::parse(message).ok_or(Malformed::Bytes)?;
@@ -59,6 +62,9 @@ pub fn translate_error6(
     };
     let body = into.get_mut(HEADER..).ok_or(Malformed::Bytes)?;
     let quoted = quote6_as_4(quote, inner, body)?;
+    // All ICMPv4 errors that are made here may have extensions (RFC 4884 §4).
+    let named = hop.and_then(|hop| HopExtension::appended_to(extension, hop));
+    let extension = named.as_ref().map_or(extension, HopExtension::bytes);
     // RFC 4884 §4.1 to §4.3: units of 32 bits.
     let (end, words) = append_extension(body, quoted, extension, 4, usize::MAX).ok_or(Malformed::Bytes)?;
     let length = HEADER + end;

@@ -69,7 +69,7 @@ fn outer6() -> Ends6 {
 fn to4(packet: &[u8]) -> Result<Vec<u8>, Malformed> {
     let (ip, message) = Ip6Header::parse(packet).unwrap();
     let mut into = [0; 2048];
-    translate_error6(ip, message, &inner4(), &mut into).map(|done| into[..done.length].to_vec())
+    translate_error6(ip, message, &inner4(), None, &mut into).map(|done| into[..done.length].to_vec())
 }
 
 fn to6(message: &[u8]) -> Result<Vec<u8>, Malformed> {
@@ -120,7 +120,7 @@ fn quoted_echo_is_that_of_the_other_protocol() {
     let ends = Ends4 { source_port: 9, destination_port: 9, ..inner4() };
     let packet = error6(3, 0, 0, &quoted);
     let (ip, message) = Ip6Header::parse(&packet).unwrap();
-    let done = translate_error6(ip, message, &ends, &mut into).unwrap();
+    let done = translate_error6(ip, message, &ends, None, &mut into).unwrap();
     let expected = packets::echo("198.51.100.2", "192.0.2.1").identifier(9).payload([1; 33]).to_vec();
     assert_eq!(&into[28..done.length], &expected[20..]);
 }

@@ -1,6 +1,7 @@
 //! Translation between IPv4 and IPv6: addresses, headers and whole packets. No state, no clock.
 
 mod error;
+mod hop;
 mod icmp;
 mod ip;
 mod prefix;
