@@ -217,8 +217,11 @@ fn judge(host: &Host, topology: &Topology) -> Result<Judge> {
     Ok(judge)
 }
 
+/// What is punted is limited to next to nothing: ESP is not.
 fn config(topology: &Topology, workers: u32, section: &str) -> DaemonConfig {
-    DaemonConfig::routed(topology).plugins(&target_dir().join("plugins")).workers(workers).with(section)
+    const LIMITS: &str = "[punt.protocol]\nrate = 1\nburst = 1\n[punt.udp]\nrate = 1\nburst = 1\n";
+    let config = DaemonConfig::routed(topology).plugins(&target_dir().join("plugins"));
+    config.workers(workers).with(section).with(LIMITS)
 }
 
 /// Tunnels from raddle to bob, one for each algorithm in each family of outer headers.
