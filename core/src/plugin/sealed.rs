@@ -5,13 +5,20 @@ use std::io;
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags};
 
 /// What keeps the bytes of a file as they are.
 const SEALS: SealFlags =
     SealFlags::WRITE.union(SealFlags::GROW).union(SealFlags::SHRINK).union(SealFlags::SEAL);
+
+/// How often sealing is tried while the system has the file's pages in use; each try of its own waits a sixth of a second.
+const BUSY_TRIES: u32 = 20;
+/// Between tries.
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
 
 /// An empty file in memory that has no name in any directory, called after `path` in what the system tells.
 ///
@@ -33,7 +40,14 @@ pub(super) fn file(path: &Path) -> io::Result<File> {
 /// # Errors
 /// The system does not.
 pub(super) fn seal(file: &File) -> io::Result<()> {
-    Ok(rustix::fs::fcntl_add_seals(file, SEALS)?)
+    let mut tries = 1..BUSY_TRIES;
+    loop {
+        match rustix::fs::fcntl_add_seals(file, SEALS) {
+            // No mapping of ours: the system itself looks at the pages at this moment, to move or to age them.
+            Err(Errno::BUSY) if tries.next().is_some() => std::thread::sleep(BUSY_PAUSE),
+            outcome => return Ok(outcome?),
+        }
+    }
 }
 
 /// The bytes of a sealed file.
