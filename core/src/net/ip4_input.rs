@@ -214,14 +214,16 @@ impl Steps {
         let adjacency = self.tables.leaves.adjacency(leaf, || self.tables.flow_hash.ip4(packet.bytes()));
         hop.turn_to(adjacency, &self.tables.adjacencies, self.output, env);
         if !hop.takes(length) {
-            // A tunnel, features, a packet that is too long: what is left to do is done there. GSO packets may be taken all the same.
-            if !hop.rewrites() || packet.is_gso() {
-                return None;
-            }
+            // A tunnel, features, a packet that is too long: what is left to do is done by the rewrite. GSO packets may be taken all the same.
+            let next = match (hop.is_local(), hop.rewrites() && !packet.is_gso()) {
+                (true, _) => Ip4InputNext::Local,
+                (_, true) => Ip4InputNext::Rewrite,
+                _ => return None,
+            };
             packet.mark_l3();
             packet.set_fib_index(port.fib);
             packet.set_adjacency(adjacency);
-            return Some(Verdict::Next(Ip4InputNext::Rewrite));
+            return Some(Verdict::Next(next));
         }
         Some(Self::send(packet, hop))
     }

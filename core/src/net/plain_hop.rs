@@ -15,8 +15,8 @@ pub struct PlainHop {
     adjacency: u32,
     /// Largest L3 packet; 0 where the adjacency is of another kind, so that no packet fits.
     mtu: usize,
-    /// Whether `ip4-rewrite` or `ip6-rewrite` is next for what does not take the hop as it is.
-    rewrites: bool,
+    /// What is next for what does not take the hop as it is.
+    kind: AdjacencyKind,
     interface: InterfaceIndex,
     /// Packets that leave by this interface are not plain: redirects are made of them.
     redirecting: InterfaceIndex,
@@ -31,7 +31,8 @@ impl PlainHop {
     #[inline(always)]
     pub const fn none(redirecting: InterfaceIndex) -> Self {
         let interface = InterfaceIndex::NONE;
-        Self { adjacency: u32::MAX, mtu: 0, rewrites: false, interface, redirecting, first: 0, second: 0 }
+        let kind = AdjacencyKind::Drop;
+        Self { adjacency: u32::MAX, mtu: 0, kind, interface, redirecting, first: 0, second: 0 }
     }
 
     /// Makes this the hop of `adjacency`, if it is not already. `output` is the arc of features on the way out.
@@ -51,7 +52,7 @@ impl PlainHop {
                 && self.interface != self.redirecting
                 && env.arc_mask(output, self.interface) == 0;
             self.mtu = if is_plain { row.mtu() } else { 0 };
-            self.rewrites = row.kind() == AdjacencyKind::Rewrite;
+            self.kind = row.kind();
             [self.first, self.second] = row.ethernet();
         }
     }
@@ -65,7 +66,13 @@ impl PlainHop {
     /// Whether the rewrite node is next for a packet, with hops left, that does not take the hop as it is.
     #[inline(always)]
     pub fn rewrites(&self) -> bool {
-        self.rewrites
+        self.kind == AdjacencyKind::Rewrite
+    }
+
+    /// Whether the packet is for raddle itself.
+    #[inline(always)]
+    pub fn is_local(&self) -> bool {
+        self.kind == AdjacencyKind::Local
     }
 
     /// As [`Self::takes`], of a packet that is longer: a GSO packet may stand for packets that fit.
