@@ -58,7 +58,7 @@ pub fn nat64_cases() -> Vec<Case> {
             ..case(
                 name,
                 budget,
-                Box::new(move |workers, _| nat64_in(workers, &remotes, room(count) * workers as u32)),
+                Box::new(move |workers, _| nat64_in(workers, &remotes, room(count) * workers.max(1) as u32)),
             )
         }
     });
