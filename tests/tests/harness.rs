@@ -29,8 +29,9 @@ fn hosts_reach_each_other_only_through_the_router() -> Result<()> {
     ensure!(without.received == 0, "something forwards that should not: {}", without.text);
     topology.forward_by_kernel()?;
     for address in [IpAddr::from(bob.spec.ipv4), bob.spec.ipv6.into()] {
-        let report = ping(&alice.namespace, address, 3)?;
-        ensure!(report.is_complete(), "{}", report.text);
+        wait_until("the router to forward", Duration::from_secs(30), || {
+            ping(&alice.namespace, address, 3).is_ok_and(|report| report.is_complete())
+        })?;
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use raddle_tests::ping::ping_with;
 use raddle_tests::wait::wait_for;
 use raddle_tests::{
     Daemon, DaemonConfig, Host, IperfServer, Judge, Need, Topology, command, iperf, ping, requirement,
-    target_dir,
+    target_dir, wait_until,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -298,8 +298,11 @@ fn scapy_opens_what_raddle_seals_and_the_other_way_round() -> Result<()> {
         section += &tunnel.section(folder.path())?;
     }
     let daemon = Daemon::start(&topology.router, &config(&topology, 1, &section))?;
-    assert!(ping(&alice.namespace, bob.spec.ipv4, 3)?.received > 0, "no way to bob");
-    assert!(ping(&bob.namespace, bob.spec.gateway6, 3)?.received > 0, "bob's router");
+    let answers = |host: &Host, address: IpAddr| {
+        ping(&host.namespace, address, 3).is_ok_and(|report| report.received > 0)
+    };
+    wait_until("a way to bob", Duration::from_secs(30), || answers(alice, bob.spec.ipv4.into()))?;
+    wait_until("bob's router", Duration::from_secs(30), || answers(bob, bob.spec.gateway6.into()))?;
     let mut inside = judge(alice, &topology)?;
     let mut outside = judge(bob, &topology)?;
     let (alice4, alice6) = (alice.spec.ipv4, alice.spec.ipv6);
@@ -744,7 +747,9 @@ fn policies_protect_bypass_and_discard() -> Result<()> {
         bob = bob.spec.ipv4
     );
     let daemon = Daemon::start(&topology.router, &config(&topology, 1, &(section + &policies)))?;
-    assert!(ping(&alice.namespace, bob.spec.ipv4, 3)?.is_complete(), "what no policy is for goes");
+    wait_until("what no policy is for to go", Duration::from_secs(30), || {
+        ping(&alice.namespace, bob.spec.ipv4, 3).is_ok_and(|report| report.is_complete())
+    })?;
     let (mut inside, mut outside) = (judge(alice, &topology)?, judge(bob, &topology)?);
     let arguments = json!({
         "keys": peer(&ALGORITHMS[0], 1), "out": peer(&ALGORITHMS[0], 0), "bob": bob.spec.ipv4,
@@ -761,7 +766,10 @@ fn policies_protect_bypass_and_discard() -> Result<()> {
     )?;
     let seen = outside.run(
         "
-        found = capture.collect(lambda p: IP in p and (p[IP].proto == 50 or UDP in p and 7000 <= p[UDP].dport < 7020), 10, 2)
+        found = capture.collect(
+            # Not the errors by which Bob answers.
+            lambda p: IP in p and p[IP].dst == args['bob']
+                and (p[IP].proto == 50 or UDP in p and 7000 <= p[UDP].dport < 7020), 10, 2)
         capture.close()
         sa = association(0x1000, args['out'], args['there'], args['bob'])
         opened = [sa.decrypt(IP(bytes(p[IP]))) if p[IP].proto == 50 else p for p in found]

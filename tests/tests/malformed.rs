@@ -56,7 +56,7 @@ fn demand_dropped(frames: &str) -> Result<Vec<ErrorCount>> {
                 good += 1
                 if good == 2:
                     break
-            elif p.type in (0x800, 0x86dd) and not (IPv6 in p and p[IPv6].nh in (0, 58)):
+            elif p.type in (0x800, 0x86dd) and not (IPv6 in p and p[IPv6].nh in (0, 58) or IP in p and p[IP].proto == 2):
                 result.append(repr(p))
         result.append(good)
         ",

@@ -1,4 +1,4 @@
-//! Builds of later layers, made at idle priority while earlier ones wait for one crate, or for packets: a whole run is shorter
+//! Builds of later layers, made at idle priority while earlier ones wait for one crate: a whole run is shorter
 //! by minutes, and what the layers themselves do is the same.
 
 use std::fs::File;

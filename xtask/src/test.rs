@@ -84,9 +84,7 @@ enum Layer {
     Instructions,
 }
 
-/// During these the processors have time for the builds of [`AHEAD`].
-const LEISURELY: [Layer; 2] = [Layer::Unit, Layer::BlackBox];
-/// These have builds of their own, which share nothing with the others'.
+/// These, which run beside the layers from `unit` on, have builds of their own, which share nothing with the others'.
 const AHEAD: [Layer; 3] = [Layer::Loom, Layer::Fuzz, Layer::Instructions];
 
 /// Runs the layers and prints a table of how they ended.
@@ -106,8 +104,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let layers = chosen(&arguments.layers);
     let mut ahead = None;
     for &layer in &layers {
-        if ahead.is_none() && LEISURELY.contains(&layer) && AHEAD.iter().all(|layer| layers.contains(layer)) {
-            ahead = Ahead::start().inspect_err(|error| eprintln!("nothing is built ahead: {error:#}")).ok();
+        match layer {
+            Layer::Unit if AHEAD.iter().all(|layer| layers.contains(layer)) => {
+                ahead =
+                    Ahead::start().inspect_err(|error| eprintln!("nothing is built ahead: {error:#}")).ok();
+            }
+            // What waits for packets is not to wait for compilers: the rest is built in its layer.
+            Layer::BlackBox => drop(ahead.take()),
+            _ => {}
         }
         let built_from = [Layer::Build, Layer::Abi];
         if layer == Layer::BlackBox && built_from.iter().any(|layer| report.has_failed(layer.name())) {
