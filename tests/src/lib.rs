@@ -13,6 +13,7 @@ pub mod command;
 pub mod daemon;
 pub mod daemon_config;
 pub mod dns64;
+pub mod esp;
 pub mod host_side;
 pub mod iperf;
 pub mod judge;
