@@ -7,7 +7,7 @@ use raddle_tests::{Daemon, DaemonConfig, Judge, Need, Topology, ping, requiremen
 use serde_json::{Value, json};
 
 const NEEDS: &[Need] = &[Need::Ping, Need::Python, Need::Scapy, Need::Raddle, Need::Nat64];
-const SECTION: &str = "[nat64]\nprefixes = [\"2001:db8:64::/96\"]\npool = [\"192.0.2.1\"]\npcp = true\n\
+const SECTION: &str = "[nat64]\nprefixes = [\"2001:db8:64::/96\"]\npool = [\"192.0.2.1\"]\npcp = [\"east\"]\n\
                        filtering = \"address-dependent\"\n";
 
 // A server inside asks raddle for a port outside, and is reached by it, from whoever comes.
@@ -25,6 +25,23 @@ fn server_inside_asks_for_a_port_and_is_reached() -> Result<()> {
         assert!(ping(&alice.namespace, alice.spec.gateway6, 5)?.received > 0, "no way to raddle");
         assert!(ping(&bob.namespace, bob.spec.gateway4, 5)?.received > 0, "no way to raddle");
         let (mut inside, mut outside) = (Judge::start(&alice.namespace)?, Judge::start(&bob.namespace)?);
+        // Who is outside is not heard, for itself or in alice's name (RFC 6887 §8.2).
+        assert!(ping(&bob.namespace, bob.spec.gateway6, 5)?.received > 0, "no way to raddle");
+        let sent = outside.run(
+            "
+            ether = Ether(src=mac(), dst=args['mac'])
+            def request(own):
+                message = struct.pack('!BBHI16s12sB3xHH16s', 2, 1, 0, 600, inet_pton(socket.AF_INET6, own), bytes(12), 6, 22, 0, bytes(16))
+                return ether / IPv6(src=own, dst=args['router']) / UDP(sport=7777, dport=5351) / Raw(message)
+            result = send([request(own) for own in args['own']])
+            ",
+            json!({
+                "own": [bob.spec.ipv6, alice.spec.ipv6],
+                "mac": bob.router_mac(&topology.router)?,
+                "router": bob.spec.gateway6,
+            }),
+        )?;
+        assert_eq!(sent, json!(2));
         let given = inside.run(
             "
             import ipaddress, socket as s, struct
@@ -54,6 +71,9 @@ fn server_inside_asks_for_a_port_and_is_reached() -> Result<()> {
             ",
             json!({ "own": alice.spec.ipv6, "router": alice.spec.gateway6 }),
         )?;
+        // What bob has sent came long before.
+        let bindings = daemon.ctl_json("show nat64 bib")?;
+        assert_eq!(bindings.as_array().map(Vec::len), Some(1), "{bindings}");
         let port = given[5].as_u64().with_context(|| format!("{given}"))?;
         assert_eq!(given, json!([2, 0x81, 0, 600, "192.0.2.1", port]), "{workers} workers");
         outside.run(

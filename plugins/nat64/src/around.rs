@@ -78,16 +78,25 @@ pub fn settle_or_log(control: &Control<'_>) {
     }
 }
 
-/// Has packets of an interface translated, or not any more.
+/// Has packets of an interface translated, or not any more; the same of answers to its hosts.
 ///
 /// # Errors
 /// There is no such interface.
 pub fn set_interface(control: &Control<'_>, name: &str, index: InterfaceIndex) -> Result<(), Failure> {
     let main = control.resource::<Main>()?;
     let config = main.config();
-    let is_wanted = wants(&config, name);
-    hold(control, index, &main.held, &FEATURES, is_wanted)?;
-    hold(control, index, &main.asked, &["nat64-pcp"], is_wanted && config.pcp)
+    hold(control, index, &main.held, &FEATURES, config.translates(name))?;
+    hold(control, index, &main.asked, &["nat64-pcp"], config.answers(name))
+}
+
+/// Says in the log which interfaces are not there whose hosts may ask for bindings.
+pub fn say_what_is_missing(control: &Control<'_>) {
+    let Ok(config) = control.resource::<Main>().map(|main| main.config()) else { return };
+    let Ok(interfaces) = control.interfaces() else { return };
+    for name in config.pcp.iter().filter(|name| interfaces.iter().all(|there| there.name != **name)) {
+        let said = "is not there; hosts of it may ask for bindings when it comes";
+        control.log(LogLevel::WARN, format_args!("nat64: the interface {name}, which pcp names, {said}"));
+    }
 }
 
 fn hold(
@@ -114,12 +123,6 @@ fn hold(
         held.remove(&index);
     }
     Ok(())
-}
-
-/// Whether packets of an interface are translated.
-fn wants(config: &Nat64Config, interface: &str) -> bool {
-    let is_named = || config.interfaces.is_empty() || config.interfaces.iter().any(|name| name == interface);
-    config.is_used() && is_named()
 }
 
 /// Has packets that no interface of the translator brought come to it: what raddle says itself, above all.

@@ -176,7 +176,10 @@ fn init(control: &mut Control<'_>) -> Result<(), Failure> {
         let events = task.subscribe(ADDRESSES_CHANGED);
         async move {
             // Nodes, to which routes lead, are there only when the init functions are through.
-            task.with(|control| around::settle_or_log(control));
+            task.with(|control| {
+                around::settle_or_log(control);
+                around::say_what_is_missing(control);
+            });
             let Ok(mut events) = events else { return };
             while events.next::<AddressesChanged>().await.is_ok() {
                 task.with(|control| around::settle_or_log(control));
@@ -243,5 +246,6 @@ fn config_changed(control: &mut Control<'_>, _: serde::de::IgnoredAny) -> Result
     for interface in control.interfaces()? {
         around::set_interface(control, &interface.name, interface.index)?;
     }
+    around::say_what_is_missing(control);
     around::settle(control)
 }

@@ -1,4 +1,5 @@
-//! `nat64-pcp`: answers hosts that ask for bindings (RFC 6887), among what comes for raddle itself.
+//! `nat64-pcp`: answers hosts that ask for bindings (RFC 6887), among what comes for raddle itself by the interfaces whose hosts may.
+//! On others it is not: who is outside must not be heard (RFC 6887 §8.2).
 
 use std::fmt;
 use std::sync::Arc;
@@ -55,7 +56,7 @@ impl Node for Pcp {
     fn process(&mut self, vector: Vector<'_, Self>) {
         let worker = vector.worker();
         let rules = self.nat.rules.read(&worker);
-        vector.each(|env, packet| if rules.pcp { self.take(env, packet, rules) } else { Verdict::Continue });
+        vector.each(|env, packet| self.take(env, packet, rules));
     }
 }
 

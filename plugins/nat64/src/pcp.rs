@@ -249,6 +249,11 @@ mod tests {
         assert_eq!(told(|bytes| bytes[36] = 132), Some(Code::UnsupportedProtocol));
         assert_eq!(told(|bytes| bytes[40..42].fill(0)), Some(Code::NotAuthorized), "all ports");
         assert_eq!(told(|bytes| bytes.extend([2, 0, 0, 0])), Some(Code::UnsupportedOption));
+        let for_another = |bytes: &mut Vec<u8>| {
+            bytes.extend([1, 0, 0, 16]);
+            bytes.extend([9; 16]);
+        };
+        assert_eq!(told(for_another), Some(Code::UnsupportedOption), "THIRD_PARTY (RFC 6887 §13.1)");
         assert_eq!(told(|bytes| bytes.extend([200, 0, 0, 4])), Some(Code::MalformedOption));
     }
 

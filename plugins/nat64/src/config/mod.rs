@@ -52,8 +52,9 @@ pub struct Nat64Config {
     pub tenant: BTreeMap<String, TenantConfig>,
     /// Explicit address mappings without state (RFC 7757).
     pub eam: Vec<EamConfig>,
-    /// Whether hosts may ask raddle for bindings, by the Port Control Protocol (RFC 6887).
-    pub pcp: bool,
+    /// Interfaces whose hosts may ask raddle for bindings, by the Port Control Protocol (RFC 6887); none, if none is named. One that
+    /// comes later is taken up then.
+    pub pcp: Vec<String>,
     /// IPv4 addresses by which routers inside send ICMP errors to hosts outside, each time another one, as they have none of their own
     /// (RFC 6791): addresses, prefixes, or ranges. Without any they send as the host behind them does.
     pub hop_addresses: Vec<PoolText>,
@@ -80,6 +81,20 @@ impl Nat64Config {
             || !(self.statics.is_empty() && self.eam.is_empty())
     }
 
+    /// Whether packets of an interface are translated.
+    pub fn translates(&self, interface: &str) -> bool {
+        self.is_used() && self.looks_at(interface)
+    }
+
+    /// Whether hosts of an interface may ask for bindings.
+    pub fn answers(&self, interface: &str) -> bool {
+        self.translates(interface) && self.pcp.iter().any(|name| name == interface)
+    }
+
+    fn looks_at(&self, interface: &str) -> bool {
+        self.interfaces.is_empty() || self.interfaces.iter().any(|name| name == interface)
+    }
+
     /// The routing tables that tenants name.
     pub fn tables(&self) -> impl Iterator<Item = &TableKey> {
         self.tenant.values().flat_map(|tenant| tenant.table.iter().chain(&tenant.outside_table))
@@ -101,7 +116,7 @@ impl Default for Nat64Config {
             statics: Vec::new(),
             tenant: BTreeMap::new(),
             eam: Vec::new(),
-            pcp: false,
+            pcp: Vec::new(),
             hop_addresses: Vec::new(),
             hop_names: true,
             udp_zero_checksum: ZeroChecksum::default(),

@@ -61,6 +61,7 @@ impl Nat64Config {
         };
         self.check_prefixes()?;
         self.check_thresholds()?;
+        self.check_pcp()?;
         for (name, config) in
             std::iter::once(("", &own)).chain(self.tenant.iter().map(|(n, c)| (n.as_str(), c)))
         {
@@ -122,7 +123,6 @@ impl Nat64Config {
         };
         rules.hops = self.hop_addresses.iter().map(|PoolText(range)| *range).collect();
         rules.names_hops = self.hop_names;
-        rules.pcp = self.pcp;
         rules.subscriber_bits = self.subscribers.prefix_length.get() as u8;
         rules.blocks = self.subscribers.port_block_size.is_some();
         rules.translate_non_global = self.translate_non_global;
@@ -173,6 +173,14 @@ impl Nat64Config {
             && low.get() >= high.get()
         {
             bail!("nat64: pool-low is {}, which is not below pool-high, {}", low.get(), high.get());
+        }
+        Ok(())
+    }
+
+    /// Who asks for bindings has packets translated.
+    fn check_pcp(&self) -> Result<(), Failure> {
+        if let Some(name) = self.pcp.iter().find(|name| !self.looks_at(name)) {
+            bail!("nat64: by pcp hosts of {name} may ask for bindings, but {name} is not one of interfaces");
         }
         Ok(())
     }

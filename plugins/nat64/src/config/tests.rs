@@ -48,6 +48,8 @@ fn mistakes_are_told_in_a_sentence() {
         ("hop-addresses = ['224.0.0.1']", "no host may have"),
         ("port-reuse = { after = 4000 }", "3600"),
         ("log = { thresholds = { pool-low = 7, pool-high = 7 } }", "not below pool-high"),
+        ("interfaces = ['lan', 'wan']\npcp = ['lam']", "lam is not one of interfaces"),
+        ("pcp = true", "expected a list"),
         ("pools = []", "did you mean `pool`"),
     ] {
         let error = read(text).unwrap_err();

@@ -138,8 +138,6 @@ pub struct Rules {
     pub translate_non_global: bool,
     /// Whether UDP datagrams without a checksum are given one; else they are dropped (RFC 7915 §4.5).
     pub computes_udp_checksum: bool,
-    /// Whether hosts may ask for bindings (RFC 6887).
-    pub pcp: bool,
     /// Whether SYNs that nobody asked for wait for an answer to themselves (RFC 6146 §3.5.2.2); else they are dropped.
     pub holds_incoming_syn: bool,
     /// IPv6 packets larger than this are cut, if they came without "don't fragment" (RFC 7915 §4, lowest-ipv6-mtu).
@@ -181,7 +179,6 @@ impl Rules {
             blocks: false,
             translate_non_global: false,
             computes_udp_checksum: true,
-            pcp: false,
             holds_incoming_syn: true,
             lowest_mtu: 1280,
             active: Vec::new(),

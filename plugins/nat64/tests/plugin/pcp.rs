@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use raddle_plugin_api::prelude::*;
 use raddle_plugin_api::testing::packets;
 use raddle_plugin_api::wire::{Ip6Header, IpProtocol, TcpFlags, UdpHeader};
 use serde_json::json;
@@ -40,7 +41,7 @@ fn told(router: &mut Router, request: Vec<u8>) -> (u8, u32, u16) {
 #[test]
 fn host_is_given_a_port_by_which_anybody_comes_in() {
     for workers in [0, 2] {
-        let config = format!("{CONFIG}pcp = true\nfiltering = 'address-dependent'\n");
+        let config = format!("{CONFIG}pcp = ['lan']\nfiltering = 'address-dependent'\n");
         let mut router = Router::with_workers(&config, workers);
         let (code, lifetime, port) = told(&mut router, map(1, IpProtocol::TCP, 8080, 600));
         assert_eq!((code, lifetime), (0, 600));
@@ -70,7 +71,7 @@ fn host_is_given_a_port_by_which_anybody_comes_in() {
 
 #[test]
 fn what_cannot_be_is_told() {
-    let config = format!("{CONFIG}pcp = true\nsubscribers = {{ max-bindings = 1 }}\n");
+    let config = format!("{CONFIG}pcp = ['lan']\nsubscribers = {{ max-bindings = 1 }}\n");
     let mut router = Router::new(&config);
     assert_eq!(told(&mut router, map(1, IpProtocol::TCP, 8080, 600)).0, 0);
     let (code, lifetime, _) = told(&mut router, map(1, IpProtocol::TCP, 8081, 600));
@@ -92,12 +93,43 @@ fn what_cannot_be_is_told() {
 #[test]
 fn nobody_is_answered_unless_the_operator_wants_it() {
     let mut router = Router::new(CONFIG);
-    let lan = router.lan;
+    let (lan, wan) = (router.lan, router.wan);
     let packet = packets::udp("[2001:db8::1]:7777", OWN).payload(map(1, IpProtocol::TCP, 8080, 600));
     assert!(router.host.features("punt", lan).is_empty());
-    router.host.run_arc("punt", lan, [packet]).assert_all("punt-end");
-    router.host.set_config(format!("{CONFIG}pcp = true\n"));
+    router.host.run_arc("punt", lan, [packet.clone()]).assert_all("punt-end");
+    router.host.set_config(format!("{CONFIG}pcp = ['lan']\n"));
     router.host.event("config", &()).unwrap();
     assert_eq!(router.host.features("punt", lan), ["nat64-pcp"]);
     assert_eq!(told(&mut router, map(1, IpProtocol::TCP, 8080, 600)).0, 0);
+    router.host.set_config(CONFIG);
+    router.host.event("config", &()).unwrap();
+    assert!(router.host.features("punt", lan).is_empty() && router.host.features("punt", wan).is_empty());
+    router.host.run_arc("punt", lan, [packet]).assert_all("punt-end");
+}
+
+/// RFC 6887 §8.2: who is outside is not heard, whosever address it sends from.
+#[test]
+fn request_by_another_interface_is_not_answered() {
+    let config = format!("{CONFIG}pcp = ['lan']\n");
+    let mut router = Router::new(&config);
+    let wan = router.wan;
+    let spoofed = packets::udp("[2001:db8::1]:7777", OWN).payload(map(1, IpProtocol::TCP, 22, 600));
+    let mut own = map(1, IpProtocol::TCP, 22, 600);
+    own[23] = 9;
+    let own = packets::udp("[2001:db8::9]:7777", OWN).payload(own);
+    router.host.run_arc("punt", wan, [spoofed, own]).assert_all("punt-end");
+    assert_eq!(router.show("bib"), json!([]));
+    router.host.assert_no_leaks();
+}
+
+#[test]
+fn interface_that_comes_later_is_taken_up_then() {
+    let mut router = Router::new("[nat64]\npool = ['192.0.2.1']\npcp = ['guests', 'lan']\n");
+    router.host.quiesce();
+    assert!(router.host.logged(LogLevel::WARN, "nat64: the interface guests, which pcp names, is not there"));
+    assert!(!router.host.logged(LogLevel::WARN, "the interface lan"));
+    let (guests, other) =
+        (router.host.add_interface("guests", |it| it), router.host.add_interface("other", |it| it));
+    assert_eq!(router.host.features("punt", guests), ["nat64-pcp"]);
+    assert!(router.host.features("punt", other).is_empty());
 }
