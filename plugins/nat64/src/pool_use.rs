@@ -1,11 +1,13 @@
 //! How much of pool addresses is in use, asked of all threads in portions.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use raddle_plugin_api::Failure;
 use raddle_plugin_api::wire::Ip4Address;
 
 use crate::errand::Errands;
+use crate::service::{Nat64, ticks};
 use crate::state::PoolUse;
 
 /// Addresses that a thread looks at in one pass.
@@ -15,16 +17,21 @@ const ADDRESSES_PER_PASS: usize = 512;
 ///
 /// # Errors
 /// A thread is not there.
-pub async fn pool_use(errands: &Errands, threads: u32) -> Result<BTreeMap<Ip4Address, PoolUse>, Failure> {
+pub async fn pool_use(
+    nat: &Arc<Nat64>,
+    errands: &Errands,
+    threads: u32,
+) -> Result<BTreeMap<Ip4Address, PoolUse>, Failure> {
     let mut found = BTreeMap::<Ip4Address, PoolUse>::new();
     for thread in 0..threads {
-        let (mut left, mut used) = (None::<Vec<Ip4Address>>, Vec::new());
+        let (nat, mut left, mut used) = (nat.clone(), None::<Vec<Ip4Address>>, Vec::new());
         let used: Vec<(Ip4Address, PoolUse)> = errands
-            .ask(thread, move |_, local| {
+            .ask(thread, move |worker, local| {
+                let (rules, now) = (nat.rules.read(worker), ticks(worker.now_ns()));
                 let left = left.get_or_insert_with(|| local.shard.pool_addresses().collect());
                 let part = left.split_off(left.len().saturating_sub(ADDRESSES_PER_PASS));
                 let shard = &local.shard;
-                used.extend(part.into_iter().map(|address| (address, shard.pool_use(address))));
+                used.extend(part.into_iter().map(|address| (address, shard.pool_use(address, rules, now))));
                 left.is_empty().then(|| std::mem::take(&mut used))
             })
             .await?;

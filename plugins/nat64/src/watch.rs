@@ -111,7 +111,7 @@ impl Watch {
         let Some(marked) = self.pool else { return Ok(()) };
         let (errands, threads) =
             task.with(|control| Ok::<_, Failure>((control.resource::<Errands>()?, control.thread_count())))?;
-        let used = pool_use(&errands, threads).await?;
+        let used = pool_use(&nat, &errands, threads).await?;
         let tenants: Vec<Tenant> = task.with(|control| nat.rules.get(control).tenants.clone());
         for (number, tenant) in tenants.iter().enumerate() {
             let is_used = used.iter().filter(|(_, used)| used.ports.iter().any(|&ports| ports != 0));

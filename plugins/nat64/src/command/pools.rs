@@ -37,7 +37,7 @@ fn show(
     let threads = Threads::of(control)?;
     let rules = threads.nat.rules.get(control).clone();
     Ok(async move {
-        let mut found = pool_use(&threads.errands, threads.count).await?;
+        let mut found = pool_use(&threads.nat, &threads.errands, threads.count).await?;
         for range in
             rules.tenants.iter().flat_map(|tenant| &tenant.pool).filter(|range| range.count() <= LARGE)
         {

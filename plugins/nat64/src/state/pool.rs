@@ -125,13 +125,14 @@ impl<M: Memory> Ports<M> {
         self.addresses.iter().map(|(_, entry)| entry.address)
     }
 
-    /// How much of an address is in use.
-    pub fn in_use(&self, address: Ip4Address) -> PoolUse {
+    /// How much of an address is in use at a time.
+    pub fn in_use(&self, address: Ip4Address, (now, reuse): (Ticks, Reuse)) -> PoolUse {
         let Some(entry) = self.find(address).and_then(|number| self.addresses.get(number)) else {
             return PoolUse::default();
         };
         let held = entry.holds.iter().filter_map(|hold| self.holds.get(hold.checked_sub(1)?));
-        PoolUse { ports: entry.used, blocks: entry.blocks, held: held.map(HeldPorts::count).sum() }
+        let held = held.map(|hold| hold.count_at(now, reuse)).sum();
+        PoolUse { ports: entry.used, blocks: entry.blocks, held }
     }
 
     /// Takes a port: the wanted one if it is free and the thread's own, else one of the same parity and on the same side of 1024,
@@ -436,7 +437,7 @@ mod tests {
         assert_eq!(ports.take(&wanted(Protocol::Udp, 5000), Share::WHOLE, 9, AT_ONCE, |_| true), Some(5000));
         ports.release(POOL, TCP, 5000, AT_ONCE);
         assert_eq!(ports.take(&wanted(TCP, 5000), Share::WHOLE, 9, AT_ONCE, |_| true), Some(5000));
-        assert_eq!(ports.in_use(POOL).ports, [2, 1, 0]);
+        assert_eq!(ports.in_use(POOL, AT_ONCE).ports, [2, 1, 0]);
     }
 
     #[test]
@@ -474,7 +475,7 @@ mod tests {
         assert!(!ports.release_block_if_idle(POOL, first, 256));
         ports.release(POOL, TCP, port, AT_ONCE);
         assert!(ports.release_block_if_idle(POOL, first, 256));
-        assert_eq!(ports.in_use(POOL), PoolUse { ports: [0; 3], blocks: 1, held: 0 });
+        assert_eq!(ports.in_use(POOL, AT_ONCE), PoolUse { ports: [0; 3], blocks: 1, held: 0 });
         assert_eq!(std::iter::from_fn(|| ports.take_block(POOL, share, 3, AT_ONCE)).count(), 252 / 2 - 1);
     }
 
@@ -490,7 +491,10 @@ mod tests {
         assert_eq!(take(&mut ports, 0), Some(5000));
         ports.release(POOL, UDP, 5000, (100, reuse));
         assert_eq!((take(&mut ports, 101), take(&mut ports, 579)), (None, None));
-        assert_eq!(ports.in_use(POOL), PoolUse { ports: [0; 3], blocks: 0, held: 1 });
+        let used = |ports: &Ports, now| ports.in_use(POOL, (now, reuse));
+        assert_eq!(used(&ports, 579), PoolUse { ports: [0; 3], blocks: 0, held: 1 });
+        // It is no more when its time is over, though nobody asks for a port.
+        assert_eq!(used(&ports, 1060).held, 0);
         // In whatever half of a turn it came, it is free before twice the time is over.
         assert_eq!(take(&mut ports, 580).or_else(|| take(&mut ports, 1060)), Some(5000));
         // More than may be held back are free at once.
@@ -499,7 +503,8 @@ mod tests {
             ports.release(POOL, UDP, port, (2000, reuse));
         }
         ports.release(POOL, UDP, 5000, (2000, reuse));
-        assert_eq!((take(&mut ports, 2000), ports.in_use(POOL).held), (Some(5000), 2));
+        assert_eq!((take(&mut ports, 2000), used(&ports, 2000).held), (Some(5000), 2));
+        assert_eq!(used(&ports, 2960).held, 0);
     }
 
     #[test]

@@ -89,8 +89,17 @@ impl HeldPorts {
     }
 
     /// How many there are.
-    pub(super) fn count(&self) -> u32 {
+    fn count(&self) -> u32 {
         self.young_count + self.old_count
+    }
+
+    /// How many there would be after a turn: those of which nobody asks have waited long enough, too.
+    pub(super) fn count_at(&self, now: Ticks, reuse: Reuse) -> u32 {
+        match now.wrapping_sub(self.began) {
+            age if age < reuse.after => self.count(),
+            age if age < reuse.after.saturating_mul(2) => self.young_count,
+            _ => 0,
+        }
     }
 }
 
@@ -131,7 +140,9 @@ mod tests {
             let mut since = std::collections::HashMap::new();
             for (port, wait) in steps {
                 now += wait;
+                let expected = held.count_at(now, reuse);
                 held.turn(now, reuse);
+                prop_assert_eq!(held.count(), expected);
                 for (&port, &added) in &since {
                     let age = now - added;
                     prop_assert!(age >= 480 || has(&held, port), "{port} waits for {age} only");

@@ -12,8 +12,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 use super::bib::Binding;
 use super::permits::Permits;
 use super::pool::{PoolUse, Ports, Share};
-use super::rules::Filtering;
-use super::session::Session;
+use super::rules::{Filtering, Rules};
+use super::session::{Protocol, Session};
 use super::subscriber::{Block, Subscriber};
 
 /// Time, in quarters of a second.
@@ -201,8 +201,8 @@ impl<M: Memory> Shard<M> {
     }
 
     /// How much of a pool address is in use.
-    pub fn pool_use(&self, address: Ip4Address) -> PoolUse {
-        self.ports.in_use(address)
+    pub fn pool_use(&self, address: Ip4Address, rules: &Rules, now: Ticks) -> PoolUse {
+        self.ports.in_use(address, (now, self.reuse(rules, Protocol::Udp)))
     }
 
     /// Figures.
@@ -221,6 +221,8 @@ impl<M: Memory> Shard<M> {
     #[cfg(test)]
     pub(super) fn check(&self) {
         use std::collections::{HashMap, HashSet};
+
+        use super::port_hold::Reuse;
         let mut sessions_of: HashMap<u32, u32> = HashMap::new();
         for (number, session) in self.sessions.iter() {
             if session.is_asked() {
@@ -256,7 +258,7 @@ impl<M: Memory> Shard<M> {
             assert_eq!((subscriber.sessions, subscriber.bindings), found);
         }
         assert!(per_subscriber.is_empty());
-        let of = |address| self.ports.in_use(address).ports.iter().sum::<u32>();
+        let of = |address| self.ports.in_use(address, (0, Reuse::AT_ONCE)).ports.iter().sum::<u32>();
         let ports: u32 = self.ports.addresses().map(of).sum();
         let dynamic = self.bindings.iter().filter(|(_, binding)| !binding.is_static()).count();
         let blocks: u32 = self.subscribers.iter().map(|(_, subscriber)| subscriber.blocks).sum();

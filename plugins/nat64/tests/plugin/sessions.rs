@@ -104,6 +104,10 @@ fn port_is_not_given_to_another_host_for_a_while() {
         assert_eq!(router.show("summary")["sessions"]["udp"], 1, "nobody has it, or the second host");
         rest(&mut router, 301);
         assert_eq!(port(&mut router, 3, false), 5000, "{more}");
+        rest(&mut router, 301);
+        assert_eq!(held(&mut router), u32::from(waits), "{more}");
+        rest(&mut router, 240);
+        assert_eq!(held(&mut router), 0, "its time is over, though no packet has come");
         router.host.assert_no_leaks();
     }
 }
