@@ -1,5 +1,7 @@
 //! Ports of pool addresses: which are taken, and which one is given next.
 
+use std::ops::Range;
+
 use raddle_plugin_api::state::Arena;
 use raddle_plugin_api::table::{HashIndex, HashSeed, IndexFull, Kept, Memory, Own, Slab, TableKey};
 use raddle_plugin_api::wire::Ip4Address;
@@ -188,7 +190,8 @@ impl<M: Memory> Ports<M> {
         self.mark(number, protocol, port).then_some(port)
     }
 
-    /// Takes a block that nobody has and of whose ports none is held back; its first port. Ports below 1024 are in none.
+    /// Takes a block that nobody has; its first port. One of whose ports some are held back comes after those of which none is, as
+    /// [`Self::take_in_block`] passes over them; one that is held back as a whole is left alone. Ports below 1024 are in none.
     pub fn take_block(
         &mut self,
         address: Ip4Address,
@@ -199,25 +202,28 @@ impl<M: Memory> Ports<M> {
         let number = self.find_or_add(address)?;
         Protocol::ALL.into_iter().for_each(|protocol| self.turn(number, protocol, time));
         let size = 1_u32 << share.size_bits;
-        let count = (1 << 16) / size;
         let first_block = u32::from(SYSTEM_PORTS).div_ceil(size);
-        let candidates = count - first_block;
+        let candidates = (1 << 16) / size - first_block;
         let entry = self.addresses.get_mut(number)?;
         let holds = entry.holds.map(|hold| self.holds.get(hold.wrapping_sub(1)));
-        for step in 0..candidates {
-            let block = first_block + (random % candidates + step) % candidates;
-            let port = (block * size) as u16;
-            let is_held = || {
-                let held = |hold: &HeldPorts| words_of_block(port, size).any(|word| hold.word(word) != 0);
-                holds.iter().flatten().any(|hold| held(hold))
-            };
-            if share.has(port) && !is_set(Some(&entry.block_bits), port / WORD as u16) && !is_held() {
-                set(&mut entry.block_bits, port / WORD as u16);
-                entry.blocks += 1;
-                return Some(port);
-            }
-        }
-        None
+        let free = || {
+            let port_of = |step| ((first_block + (random % candidates + step) % candidates) * size) as u16;
+            let is_free =
+                |&port: &u16| share.has(port) && !is_set(Some(&entry.block_bits), port / WORD as u16);
+            (0..candidates).map(port_of).filter(is_free)
+        };
+        let waits = |port: u16, is_so: fn(&HeldPorts, Range<usize>) -> bool| {
+            holds.iter().flatten().any(|hold| is_so(hold, words_of_block(port, size)))
+        };
+        let some_wait = |hold: &HeldPorts, mut words: Range<usize>| words.any(|word| hold.word(word) != 0);
+        let all_wait =
+            |hold: &HeldPorts, mut words: Range<usize>| words.all(|word| hold.word(word) == u64::MAX);
+        let port = free()
+            .find(|&port| !waits(port, some_wait))
+            .or_else(|| free().find(|&port| !waits(port, all_wait)))?;
+        set(&mut entry.block_bits, port / WORD as u16);
+        entry.blocks += 1;
+        Some(port)
     }
 
     /// Takes a block back if none of its ports is in use. `true`: it was.
@@ -348,7 +354,7 @@ impl Free<'_> {
     }
 }
 
-fn words_of_block(first: u16, size: u32) -> std::ops::Range<usize> {
+fn words_of_block(first: u16, size: u32) -> Range<usize> {
     usize::from(first) / WORD..(usize::from(first) + size as usize) / WORD
 }
 
@@ -371,7 +377,7 @@ fn clear(words: &mut [u64], bit: u16) -> bool {
 /// A free port of these words that is one of `mask` in its word. At most 1,024 steps.
 fn search(
     free: &Free<'_>,
-    range: std::ops::Range<usize>,
+    range: Range<usize>,
     mask: u64,
     share: Share,
     random: u32,
@@ -507,16 +513,42 @@ mod tests {
         assert_eq!(used(&ports, 2960).held, 0);
     }
 
+    /// RFC 6888 REQ-8: what is held back of a block holds no more than that back.
     #[test]
-    fn block_with_held_ports_is_nobodys() {
+    fn block_with_held_ports_is_given_last_and_without_them() {
+        const UDP: Protocol = Protocol::Udp;
         let (mut ports, share) = (ports(), Share { size_bits: 12, ..Share::WHOLE });
         let time = |now| (now, Reuse { after: 480, most: 100 });
         let first = ports.take_block(POOL, share, 0, time(0)).unwrap();
-        let port = ports.take_in_block(&wanted(Protocol::Udp, 5), (first, 4096), time(0), |_| true).unwrap();
-        ports.release(POOL, Protocol::Udp, port, time(10));
+        let port = ports.take_in_block(&wanted(UDP, 5), (first, 4096), time(0), |_| true).unwrap();
+        ports.release(POOL, UDP, port, time(10));
         assert!(ports.release_block_if_idle(POOL, first, 4096));
+        let all: Vec<_> = std::iter::from_fn(|| ports.take_block(POOL, share, 0, time(20))).collect();
+        assert_eq!((all.len(), all.last()), (15, Some(&first)), "all but the system's");
+        let take =
+            |ports: &mut Ports, now| ports.take_in_block(&wanted(UDP, 5), (first, 4096), time(now), |_| true);
+        let of_block: Vec<_> = std::iter::from_fn(|| take(&mut ports, 20)).collect();
+        assert_eq!((of_block.len(), of_block.contains(&port)), (4095, false));
+        assert_eq!(take(&mut ports, 1000), Some(port));
+    }
+
+    #[test]
+    fn block_that_is_held_as_a_whole_is_nobodys() {
+        const UDP: Protocol = Protocol::Udp;
+        let (mut ports, share) = (ports(), Share::WHOLE);
+        let time = |now| (now, Reuse { after: 480, most: 100 });
+        let first = ports.take_block(POOL, share, 0, time(0)).unwrap();
+        for _ in 0..64 {
+            assert!(ports.take_in_block(&wanted(UDP, 5), (first, 64), time(0), |_| true).is_some());
+        }
+        (first..first + 64).for_each(|port| ports.release(POOL, UDP, port, time(10)));
+        assert!(ports.release_block_if_idle(POOL, first, 64));
         let others: Vec<_> = std::iter::from_fn(|| ports.take_block(POOL, share, 0, time(20))).collect();
-        assert_eq!((others.len(), others.contains(&first)), (14, false), "all but the system's and that one");
+        assert_eq!(
+            (others.len(), others.contains(&first)),
+            (1007, false),
+            "all but the system's and that one"
+        );
         assert_eq!(ports.take_block(POOL, share, 0, time(1000)), Some(first));
     }
 
