@@ -276,9 +276,11 @@ impl Tunnel<'_> {
         if *udp {
             more += "udp-encapsulation = { local-port = 4500, remote-port = 5500 }\n";
         }
+        // Nothing but what the tests send is to go through it.
         let mut text = format!(
             "[interface.{interface}]\ndriver = \"ipsec\"\n\
-             addresses = [\"10.9.{number}.1/24\", \"2001:db8:9:{number}::1/64\"]\nneighbor.dad = false\n"
+             addresses = [\"10.9.{number}.1/24\", \"2001:db8:9:{number}::1/64\"]\nneighbor.dad = false\n\
+             igmp = false\nmld = false\n"
         );
         for (direction, seed) in [("out", 2 * number), ("in", 2 * number + 1)] {
             let sa = Sa {
