@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,7 +16,35 @@ use raddle_plugin_api::prelude::*;
 use crate::service::{Local, Nat64};
 
 /// Numbers of entries that are looked at in one pass of a thread's loop: some tens of microseconds.
-pub const NUMBERS_PER_PASS: u32 = 2048;
+const NUMBERS_PER_PASS: u32 = 2048;
+
+/// A walk through numbers, in portions. It ends where numbers ended when it began: who makes entries meanwhile does not lead it on.
+#[derive(Clone, Copy, Default)]
+pub struct Walk {
+    /// The number from which the next portion begins.
+    pub next: u32,
+    end: Option<u32>,
+}
+
+impl Walk {
+    /// The next portion; `numbers` are there at present.
+    pub fn portion(&mut self, numbers: u32) -> Range<u32> {
+        self.portion_of(NUMBERS_PER_PASS, numbers)
+    }
+
+    /// As [`Self::portion`], of at most so many, for entries that take longer than others.
+    pub fn portion_of(&mut self, most: u32, numbers: u32) -> Range<u32> {
+        let end = *self.end.get_or_insert(numbers);
+        let first = self.next;
+        self.next = first.saturating_add(most).min(end);
+        first..self.next
+    }
+
+    /// Whether there are no more.
+    pub fn is_over(&self) -> bool {
+        self.end.is_some_and(|end| self.next >= end)
+    }
+}
 
 /// Called once a pass until it says that it is done.
 type Errand = Box<dyn FnMut(&Worker<'_>, &mut Local<'_, '_>) -> bool + Send>;
@@ -106,4 +135,20 @@ impl Inbox {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn walk_ends_where_numbers_ended_when_it_began() {
+        let mut walk = Walk::default();
+        assert_eq!(walk.portion(NUMBERS_PER_PASS + 1), 0..NUMBERS_PER_PASS);
+        assert!(!walk.is_over());
+        assert_eq!(walk.portion(10 * NUMBERS_PER_PASS), NUMBERS_PER_PASS..NUMBERS_PER_PASS + 1);
+        assert!(walk.is_over());
+        let mut none = Walk::default();
+        assert_eq!((none.portion(0), none.is_over()), (0..0, true));
+    }
 }

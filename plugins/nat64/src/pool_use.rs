@@ -6,12 +6,12 @@ use std::sync::Arc;
 use raddle_plugin_api::Failure;
 use raddle_plugin_api::wire::Ip4Address;
 
-use crate::errand::Errands;
+use crate::errand::{Errands, Walk};
 use crate::service::{Nat64, ticks};
 use crate::state::PoolUse;
 
-/// Addresses that a thread looks at in one pass.
-const ADDRESSES_PER_PASS: usize = 512;
+/// Addresses that a thread looks at in one pass. Of each it touches several lines of memory.
+const ADDRESSES_PER_PASS: u32 = 512;
 
 /// The use of all addresses of which ports were ever given out.
 ///
@@ -24,15 +24,15 @@ pub async fn pool_use(
 ) -> Result<BTreeMap<Ip4Address, PoolUse>, Failure> {
     let mut found = BTreeMap::<Ip4Address, PoolUse>::new();
     for thread in 0..threads {
-        let (nat, mut left, mut used) = (nat.clone(), None::<Vec<Ip4Address>>, Vec::new());
-        let used: Vec<(Ip4Address, PoolUse)> = errands
+        let (nat, mut walk, mut used) = (nat.clone(), Walk::default(), Vec::new());
+        let used = errands
             .ask(thread, move |worker, local| {
                 let (rules, now) = (nat.rules.read(worker), ticks(worker.now_ns()));
-                let left = left.get_or_insert_with(|| local.shard.pool_addresses().collect());
-                let part = left.split_off(left.len().saturating_sub(ADDRESSES_PER_PASS));
-                let shard = &local.shard;
-                used.extend(part.into_iter().map(|address| (address, shard.pool_use(address, rules, now))));
-                left.is_empty().then(|| std::mem::take(&mut used))
+                let numbers = local.shard.pool_numbers();
+                // At once, as the thread would have to copy what there is as it grows.
+                used.reserve(numbers as usize - used.len().min(numbers as usize));
+                used.extend(local.shard.pool_page(walk.portion_of(ADDRESSES_PER_PASS, numbers), rules, now));
+                walk.is_over().then(|| std::mem::take(&mut used))
             })
             .await?;
         for (address, used) in used {

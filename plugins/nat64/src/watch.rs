@@ -8,7 +8,7 @@ use std::time::Duration;
 use raddle_plugin_api::config::InRange;
 use raddle_plugin_api::prelude::*;
 use raddle_plugin_api::task::{TaskControl, interval};
-use raddle_plugin_api::wire::Ip6Address;
+use raddle_plugin_api::wire::{Ip4Address, Ip6Address};
 
 use crate::Main;
 use crate::config::ThresholdConfig;
@@ -16,7 +16,7 @@ use crate::errand::Errands;
 use crate::log::{Event, EventKind};
 use crate::pool_use::pool_use;
 use crate::service::Nat64;
-use crate::state::{Protocol, Tenant};
+use crate::state::{PoolRange, PoolUse, Protocol, Tenant};
 
 const PERIOD: Duration = Duration::from_secs(1);
 /// Whom an event is of that is of nobody in particular.
@@ -113,9 +113,7 @@ impl Watch {
             task.with(|control| Ok::<_, Failure>((control.resource::<Errands>()?, control.thread_count())))?;
         let used = pool_use(&nat, &errands, threads).await?;
         let tenants: Vec<Tenant> = task.with(|control| nat.rules.get(control).tenants.clone());
-        for (number, tenant) in tenants.iter().enumerate() {
-            let is_used = used.iter().filter(|(_, used)| used.ports.iter().any(|&ports| ports != 0));
-            let level = is_used.filter(|(address, _)| tenant.has(**address)).count() as u64;
+        for (number, level) in levels(&tenants, &used).into_iter().enumerate() {
             let (tells_high, tells_low) = (self.tells_high, self.tells_low);
             step(task, self.pools.entry(number).or_insert(marked), level, number as u8, |reached| {
                 match reached {
@@ -126,6 +124,23 @@ impl Watch {
         }
         Ok(())
     }
+}
+
+/// Of each tenant's pool how many addresses have ports in use.
+fn levels(tenants: &[Tenant], used: &BTreeMap<Ip4Address, PoolUse>) -> Vec<u64> {
+    let of =
+        |(number, tenant): (usize, &Tenant)| tenant.pool.iter().map(move |range| (*range, number)).collect();
+    let mut ranges: Vec<(PoolRange, usize)> = tenants.iter().enumerate().flat_map::<Vec<_>, _>(of).collect();
+    ranges.sort_unstable();
+    // No address is in two of them, and they ascend as addresses do.
+    let (mut ranges, mut levels) = (ranges.into_iter().peekable(), vec![0; tenants.len()]);
+    for (&address, _) in used.iter().filter(|(_, used)| used.ports != [0; 3]) {
+        while ranges.next_if(|(range, _)| range.last < address).is_some() {}
+        if let Some((_, number)) = ranges.peek().filter(|(range, _)| range.contains(address)) {
+            levels[*number] += 1;
+        }
+    }
+    levels
 }
 
 /// Tells of a mark that is reached, if there is something to be told. Where the log has no room, that is tried again.
@@ -165,6 +180,21 @@ mod tests {
             reached
         };
         levels.iter().map(step).collect()
+    }
+
+    #[test]
+    fn level_of_a_pool_is_how_many_of_its_addresses_have_ports_in_use() {
+        let address = |last: u8| Ip4Address([192, 0, 2, last]);
+        let range = |first, last| PoolRange { first: address(first), last: address(last) };
+        let tenant = |pool: &[PoolRange]| Tenant { pool: pool.to_vec(), ..Tenant::default() };
+        let tenants =
+            [tenant(&[range(4, 4), range(10, 20)]), tenant(&[]), tenant(&[range(0, 3), range(5, 9)])];
+        let use_of = |ports| PoolUse { ports, ..PoolUse::default() };
+        let mut used: BTreeMap<_, _> =
+            [0, 3, 4, 7, 10, 15, 20, 21].map(|last| (address(last), use_of([0, 0, 1]))).into();
+        used.extend([1, 5, 16].map(|last| (address(last), use_of([0; 3]))));
+        assert_eq!(levels(&tenants, &used), [4, 0, 3]);
+        assert_eq!(levels(&tenants, &BTreeMap::new()), [0; 3]);
     }
 
     #[test]

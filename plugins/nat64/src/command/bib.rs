@@ -3,8 +3,9 @@
 use raddle_plugin_api::prelude::*;
 use serde::Serialize;
 
+use super::Threads;
 use super::filter::Wanted;
-use super::{Threads, Walk};
+use crate::errand::Walk;
 use crate::state::{Binding, Protocol};
 
 command! {

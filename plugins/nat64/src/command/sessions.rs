@@ -3,8 +3,9 @@
 use raddle_plugin_api::prelude::*;
 use serde::Serialize;
 
+use super::Threads;
 use super::filter::{Filter, Wanted};
-use super::{Threads, Walk};
+use crate::errand::Walk;
 use crate::service::{TICKS_PER_SECOND, ticks};
 use crate::state::{Protocol, Session, TcpState};
 

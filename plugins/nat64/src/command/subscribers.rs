@@ -6,8 +6,9 @@ use std::collections::BinaryHeap;
 use raddle_plugin_api::prelude::*;
 use serde::Serialize;
 
+use super::Threads;
 use super::filter::Wanted;
-use super::{Threads, Walk};
+use crate::errand::Walk;
 
 command! {
     "show nat64 subscribers [tenant <tenant:word>] [inside <inside:word>] [count <count:u32>]",

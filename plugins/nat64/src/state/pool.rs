@@ -122,16 +122,22 @@ impl<'m> Ports<Kept<'m>> {
 }
 
 impl<M: Memory> Ports<M> {
-    /// Addresses of which ports were ever taken.
-    pub fn addresses(&self) -> impl Iterator<Item = Ip4Address> {
-        self.addresses.iter().map(|(_, entry)| entry.address)
+    /// Addresses of which ports were ever taken and whose numbers are in a range, and how much of them is in use at a time.
+    pub fn page(
+        &self,
+        numbers: Range<u32>,
+        time: (Ticks, Reuse),
+    ) -> impl Iterator<Item = (Ip4Address, PoolUse)> {
+        let entries = numbers.filter_map(|number| self.addresses.get(number));
+        entries.map(move |entry| (entry.address, self.in_use_of(entry, time)))
     }
 
-    /// How much of an address is in use at a time.
-    pub fn in_use(&self, address: Ip4Address, (now, reuse): (Ticks, Reuse)) -> PoolUse {
-        let Some(entry) = self.find(address).and_then(|number| self.addresses.get(number)) else {
-            return PoolUse::default();
-        };
+    /// All addresses of which ports were ever taken have numbers below this one.
+    pub fn numbers(&self) -> u32 {
+        self.addresses.numbers()
+    }
+
+    fn in_use_of(&self, entry: &PoolAddress, (now, reuse): (Ticks, Reuse)) -> PoolUse {
         let held = entry.holds.iter().filter_map(|hold| self.holds.get(hold.checked_sub(1)?));
         let held = held.map(|hold| hold.count_at(now, reuse)).sum();
         PoolUse { ports: entry.used, blocks: entry.blocks, held }
@@ -433,6 +439,13 @@ mod tests {
         Ports::new(HashSeed::fixed(1)).unwrap()
     }
 
+    /// The use of the one address.
+    fn in_use(ports: &Ports, time: (Ticks, Reuse)) -> PoolUse {
+        let used: Vec<_> = ports.page(0..ports.numbers(), time).collect();
+        assert_eq!((used.len(), used[0].0), (1, POOL));
+        used[0].1
+    }
+
     #[test]
     fn port_is_kept_where_it_is_free() {
         let mut ports = ports();
@@ -443,7 +456,7 @@ mod tests {
         assert_eq!(ports.take(&wanted(Protocol::Udp, 5000), Share::WHOLE, 9, AT_ONCE, |_| true), Some(5000));
         ports.release(POOL, TCP, 5000, AT_ONCE);
         assert_eq!(ports.take(&wanted(TCP, 5000), Share::WHOLE, 9, AT_ONCE, |_| true), Some(5000));
-        assert_eq!(ports.in_use(POOL, AT_ONCE).ports, [2, 1, 0]);
+        assert_eq!(in_use(&ports, AT_ONCE).ports, [2, 1, 0]);
     }
 
     #[test]
@@ -481,7 +494,7 @@ mod tests {
         assert!(!ports.release_block_if_idle(POOL, first, 256));
         ports.release(POOL, TCP, port, AT_ONCE);
         assert!(ports.release_block_if_idle(POOL, first, 256));
-        assert_eq!(ports.in_use(POOL, AT_ONCE), PoolUse { ports: [0; 3], blocks: 1, held: 0 });
+        assert_eq!(in_use(&ports, AT_ONCE), PoolUse { ports: [0; 3], blocks: 1, held: 0 });
         assert_eq!(std::iter::from_fn(|| ports.take_block(POOL, share, 3, AT_ONCE)).count(), 252 / 2 - 1);
     }
 
@@ -497,7 +510,7 @@ mod tests {
         assert_eq!(take(&mut ports, 0), Some(5000));
         ports.release(POOL, UDP, 5000, (100, reuse));
         assert_eq!((take(&mut ports, 101), take(&mut ports, 579)), (None, None));
-        let used = |ports: &Ports, now| ports.in_use(POOL, (now, reuse));
+        let used = |ports: &Ports, now| in_use(ports, (now, reuse));
         assert_eq!(used(&ports, 579), PoolUse { ports: [0; 3], blocks: 0, held: 1 });
         // It is no more when its time is over, though nobody asks for a port.
         assert_eq!(used(&ports, 1060).held, 0);

@@ -195,14 +195,19 @@ impl<M: Memory> Shard<M> {
         self.subscribers.iter().map(|(_, subscriber)| subscriber)
     }
 
-    /// Pool addresses that have ever been in use.
-    pub fn pool_addresses(&self) -> impl Iterator<Item = Ip4Address> {
-        self.ports.addresses()
+    /// As [`Self::session_page`], of pool addresses that have ever been in use, and how much of them is.
+    pub fn pool_page(
+        &self,
+        numbers: Range<u32>,
+        rules: &Rules,
+        now: Ticks,
+    ) -> impl Iterator<Item = (Ip4Address, PoolUse)> {
+        self.ports.page(numbers, (now, self.reuse(rules, Protocol::Udp)))
     }
 
-    /// How much of a pool address is in use.
-    pub fn pool_use(&self, address: Ip4Address, rules: &Rules, now: Ticks) -> PoolUse {
-        self.ports.in_use(address, (now, self.reuse(rules, Protocol::Udp)))
+    /// All pool addresses have numbers below this one.
+    pub fn pool_numbers(&self) -> u32 {
+        self.ports.numbers()
     }
 
     /// Figures.
@@ -258,8 +263,8 @@ impl<M: Memory> Shard<M> {
             assert_eq!((subscriber.sessions, subscriber.bindings), found);
         }
         assert!(per_subscriber.is_empty());
-        let of = |address| self.ports.in_use(address, (0, Reuse::AT_ONCE)).ports.iter().sum::<u32>();
-        let ports: u32 = self.ports.addresses().map(of).sum();
+        let used = self.ports.page(0..self.ports.numbers(), (0, Reuse::AT_ONCE));
+        let ports: u32 = used.flat_map(|(_, used)| used.ports).sum();
         let dynamic = self.bindings.iter().filter(|(_, binding)| !binding.is_static()).count();
         let blocks: u32 = self.subscribers.iter().map(|(_, subscriber)| subscriber.blocks).sum();
         assert_eq!(blocks as usize, self.blocks.len());

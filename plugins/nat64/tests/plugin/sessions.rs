@@ -112,6 +112,20 @@ fn port_is_not_given_to_another_host_for_a_while() {
     }
 }
 
+#[test]
+fn pools_are_shown_however_many_addresses_there_are() {
+    for workers in [0, 2] {
+        let mut router = Router::with_workers(&CONFIG.replace("192.0.2.1", "198.18.0.0/20"), workers);
+        for host in 1..=1500 {
+            sent(&router.out(packets::udp(&format!("[2001:db8::{host}]:5000"), SERVER6)), "ip4-lookup");
+        }
+        let pools = router.show("pools");
+        let rows = pools.as_array().unwrap();
+        assert!(rows.len() > 1024, "more than a thread looks at in two passes: {}", rows.len());
+        assert_eq!(rows.iter().map(|row| row["udp"].as_u64().unwrap()).sum::<u64>(), 1500);
+    }
+}
+
 /// RFC 6888 REQ-11, RFC 6146 §3.5.1: told by ICMP, and counted.
 #[test]
 fn hosts_are_told_when_no_port_is_left() {
