@@ -29,8 +29,8 @@ pub async fn pool_use(
             .ask(thread, move |worker, local| {
                 let (rules, now) = (nat.rules.read(worker), ticks(worker.now_ns()));
                 let numbers = local.shard.pool_numbers();
-                // At once, as the thread would have to copy what there is as it grows.
-                used.reserve(numbers as usize - used.len().min(numbers as usize));
+                // Room for all of them at once: nothing is copied as it grows.
+                used.reserve((numbers as usize).saturating_sub(used.len()));
                 used.extend(local.shard.pool_page(walk.portion_of(ADDRESSES_PER_PASS, numbers), rules, now));
                 walk.is_over().then(|| std::mem::take(&mut used))
             })

@@ -128,9 +128,10 @@ impl Watch {
 
 /// Of each tenant's pool how many addresses have ports in use.
 fn levels(tenants: &[Tenant], used: &BTreeMap<Ip4Address, PoolUse>) -> Vec<u64> {
-    let of =
-        |(number, tenant): (usize, &Tenant)| tenant.pool.iter().map(move |range| (*range, number)).collect();
-    let mut ranges: Vec<(PoolRange, usize)> = tenants.iter().enumerate().flat_map::<Vec<_>, _>(of).collect();
+    let mut ranges: Vec<(PoolRange, usize)> = Vec::new();
+    for (number, tenant) in tenants.iter().enumerate() {
+        ranges.extend(tenant.pool.iter().map(|range| (*range, number)));
+    }
     ranges.sort_unstable();
     // No address is in two of them, and they ascend as addresses do.
     let (mut ranges, mut levels) = (ranges.into_iter().peekable(), vec![0; tenants.len()]);
