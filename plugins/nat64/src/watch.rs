@@ -65,8 +65,9 @@ struct Watch {
     mappings: Option<Marked>,
     pool: Option<Marked>,
     pools: BTreeMap<usize, Marked>,
-    /// Whether the low mark of pools is the operator's.
+    /// Whether the high mark of pools is the operator's, or follows from the low one and is not told of.
     tells_high: bool,
+    /// Whether the low mark is.
     tells_low: bool,
 }
 

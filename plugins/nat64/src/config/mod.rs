@@ -318,7 +318,7 @@ pub struct LogConfig {
 pub struct ThresholdConfig {
     /// Bindings of all hosts together: told when there are as many.
     pub mappings_high: Option<InRange<1, 67_108_864>>,
-    /// Bindings of a subscriber: told when one has as many.
+    /// Bindings of a subscriber: told each time that a new one makes it as many.
     pub subscriber_mappings_high: Option<InRange<1, 4_294_967_295>>,
     /// Addresses of a pool of which ports are in use: told when there are as many.
     pub pool_high: Option<InRange<1, 67_108_864>>,

@@ -155,14 +155,15 @@ impl Event {
 pub struct SessionLog {
     sender: Option<SyncSender<Event>>,
     logs_sessions: bool,
-    /// Bindings of a subscriber at which the log says so; 0: never.
+    /// Bindings of a subscriber at which the log says so, each time that a new one makes it as many; 0: never.
     subscriber_mark: u32,
     /// When the last refusal of each kind was noted, as they may be as many as packets.
     refused: [Option<Ticks>; 3],
 }
 
 impl SessionLog {
-    /// An end that notes bindings, or sessions too, and that a subscriber has as many bindings as `subscriber_mark`.
+    /// An end that notes bindings, or sessions too, and when a new binding makes a subscriber have
+    /// `subscriber_mark` of them.
     pub fn new(sender: Option<SyncSender<Event>>, logs_sessions: bool, subscriber_mark: u32) -> Self {
         Self { sender, logs_sessions, subscriber_mark, refused: [None; 3] }
     }
@@ -193,6 +194,7 @@ impl SessionLog {
         if self.logs_sessions && !session.is_asked() {
             self.send(nat, worker, event);
         }
+        // There is no low mark to be kept with each subscriber: one who goes below it and comes back is told of again.
         if opened.binding_is_new
             && let Some(subscriber) = shard.subscriber_of_session(opened.session)
             && subscriber.bindings == self.subscriber_mark

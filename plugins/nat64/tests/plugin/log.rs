@@ -103,3 +103,22 @@ fn log_tells_when_marks_are_reached() {
     );
     router.host.unload().unwrap();
 }
+
+#[test]
+fn mark_of_a_subscriber_is_told_each_time_that_a_binding_reaches_it() {
+    let mut collector = collector();
+    let config = format!(
+        "{CONFIG}[nat64.log]\nipfix = '{}'\n[nat64.log.thresholds]\nsubscriber-mappings-high = 1\n",
+        collector.socket.local_addr().unwrap()
+    );
+    let mut router = Router::new(&config);
+    let (given, over, reached) = ((257, 10), (257, 11), (263, 18));
+    router.out(packets::udp(HOST, SERVER6));
+    router.out(packets::udp(HOST, "[64:ff9b::198.51.100.3]:80"));
+    assert_eq!(received(&mut collector, 2), [given, reached], "a session more is no binding more");
+    router.out(packets::udp("[2001:db8::1]:5001", SERVER6));
+    router.host.command(CLEAR_SESSIONS, json!({})).unwrap();
+    router.out(packets::udp(HOST, SERVER6));
+    assert_eq!(received(&mut collector, 5), [given, over, over, given, reached]);
+    router.host.unload().unwrap();
+}
