@@ -43,6 +43,8 @@ pub struct KernelRoute {
     pub metric: u32,
     /// Who put it there (`RTPROT_…`).
     pub protocol: u8,
+    /// What else makes it another one than the next (preferred source, scope, metrics of TCP), as a hash: nothing comes of it here.
+    pub variant: u16,
     /// What it does, mostly the same as many others.
     pub target: Arc<KernelTarget>,
 }

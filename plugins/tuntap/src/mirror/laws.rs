@@ -49,7 +49,7 @@ fn route(metric: u8, target: u8) -> KernelRoute {
             weight: 1,
         }]),
     };
-    KernelRoute { metric: metric.into(), protocol: 12, target: Arc::new(target) }
+    KernelRoute { metric: metric.into(), protocol: 12, variant: 0, target: Arc::new(target) }
 }
 
 proptest! {
@@ -69,7 +69,9 @@ proptest! {
         };
         for step in steps {
             match step {
-                Step::Edit(at, metric, target, edit) => table.edit(prefix(at), route(metric, target), edit),
+                Step::Edit(at, metric, target, edit) => {
+                    table.edit(prefix(at), route(metric, target), edit);
+                }
                 Step::Take(most) => take(&mut table, most.into())?,
                 Step::Refuse => table.retry(),
                 Step::Devices(count) => {

@@ -17,6 +17,15 @@ pub enum PrefixRoutes {
     Several(Vec<KernelRoute>),
 }
 
+/// What became of an edit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Edited {
+    /// The routes are others now.
+    pub is_different: bool,
+    /// Which of them was meant is not certain: they are to be read again.
+    pub is_guess: bool,
+}
+
 impl PrefixRoutes {
     /// All of them.
     pub fn as_slice(&self) -> &[KernelRoute] {
@@ -27,28 +36,30 @@ impl PrefixRoutes {
         }
     }
 
-    /// Takes up what the kernel tells; `false`: nothing is different now.
-    pub fn edit(&mut self, is_ip6: bool, route: KernelRoute, edit: Edit) -> bool {
+    /// Takes up what the kernel tells. What it told before the routes were last read comes out as nothing: a route is there once, and
+    /// only itself is removed.
+    pub fn edit(&mut self, is_ip6: bool, route: KernelRoute, edit: Edit) -> Edited {
         match (&*self, edit) {
-            (Self::None, Edit::Remove) => return false,
+            (Self::None, Edit::Remove) => return Edited::default(),
             (Self::None, _) => {
                 *self = Self::One(route);
-                return true;
+                return Edited { is_different: true, is_guess: false };
             }
-            (Self::One(known), Edit::Remove)
-                if known.metric == route.metric && known.target == route.target =>
-            {
+            (Self::One(known), Edit::Remove) if *known == route => {
                 *self = Self::None;
-                return true;
+                return Edited { is_different: true, is_guess: false };
             }
             _ => {}
         }
         let before = self.as_slice();
-        let mut routes = before.to_vec();
+        if !is_ip6 && edit != Edit::Remove && before.contains(&route) {
+            return Edited::default();
+        }
+        let (mut routes, mut is_guess) = (before.to_vec(), false);
         let same = routes.iter().position(|known| known.metric == route.metric);
         match (edit, same) {
             (Edit::Remove, None) => {}
-            (Edit::Remove, Some(at)) => remove(&mut routes, &route, at),
+            (Edit::Remove, Some(_)) => is_guess = remove(&mut routes, &route, is_ip6),
             (Edit::Replace, Some(at)) if is_ip6 => {
                 // There is one of a metric, with all its next hops.
                 routes.retain(|known| known.metric != route.metric);
@@ -66,9 +77,9 @@ impl PrefixRoutes {
                 routes.insert(at, route);
             }
         }
-        let changed = before != routes;
+        let is_different = before != routes;
         *self = routes.into();
-        changed
+        Edited { is_different, is_guess }
     }
 }
 
@@ -86,22 +97,40 @@ fn is_same_way(a: &Hop, b: &Hop) -> bool {
     a.gateway == b.gateway && a.device == b.device
 }
 
-/// Takes a route away, or of one with several next hops those that are named: so the kernel tells of IPv6.
-fn remove(routes: &mut Vec<KernelRoute>, route: &KernelRoute, first: usize) {
-    let exact = routes.iter().position(|known| known.metric == route.metric && known.target == route.target);
-    if let Some(at) = exact {
+/// Takes a route away, or of one of IPv6 the next hops that are named: so the kernel tells of it. Returns whether it is a guess: of what
+/// is known and what is named, one leaves out next hops that were dead.
+fn remove(routes: &mut Vec<KernelRoute>, route: &KernelRoute, is_ip6: bool) -> bool {
+    if let Some(at) = routes.iter().position(|known| known == route) {
         routes.remove(at);
-        return;
+        return false;
     }
-    if let (KernelTarget::Hops(known), KernelTarget::Hops(gone)) = (&*routes[first].target, &*route.target) {
+    let is_like = |known: &KernelRoute| {
+        known.metric == route.metric
+            && match (&*known.target, &*route.target) {
+                (KernelTarget::Hops(known), KernelTarget::Hops(gone)) => {
+                    known.is_empty()
+                        || gone.is_empty()
+                        || known.iter().any(|hop| gone.iter().any(|gone| is_same_way(gone, hop)))
+                }
+                (known, gone) => known == gone,
+            }
+    };
+    let Some(at) = routes.iter().position(is_like) else { return false };
+    if let (true, KernelTarget::Hops(known), KernelTarget::Hops(gone)) =
+        (is_ip6, &*routes[at].target, &*route.target)
+        && !gone.is_empty()
+    {
         let left: Vec<Hop> =
             known.iter().filter(|hop| !gone.iter().any(|gone| is_same_way(gone, hop))).copied().collect();
-        if !left.is_empty() && left.len() < known.len() {
-            routes[first].target = Arc::new(KernelTarget::Hops(left));
-            return;
+        if left.is_empty() {
+            routes.remove(at);
+        } else {
+            routes[at].target = Arc::new(KernelTarget::Hops(left));
         }
+        return false;
     }
-    routes.remove(first);
+    routes.remove(at);
+    true
 }
 
 /// One more next hop of an IPv6 route, or all of them again.

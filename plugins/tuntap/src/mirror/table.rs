@@ -72,16 +72,18 @@ pub struct MirrorTable {
 }
 
 impl MirrorTable {
-    /// A change of one route.
-    pub fn edit(&mut self, prefix: IpPrefix, route: KernelRoute, edit: Edit) {
+    /// A change of one route; `false`: which one is meant is not certain, and the routes are to be read again.
+    pub fn edit(&mut self, prefix: IpPrefix, route: KernelRoute, edit: Edit) -> bool {
         let entry = self.entries.entry(prefix).or_default();
         let had = !entry.kernel.as_slice().is_empty();
         let before = objects_of(entry.kernel.as_slice());
-        if !entry.kernel.edit(matches!(prefix, IpPrefix::V6(_)), route, edit) {
+        let edited = entry.kernel.edit(matches!(prefix, IpPrefix::V6(_)), route, edit);
+        if edited.is_different {
+            self.note_change(prefix, had, &before);
+        } else {
             self.forget_if_empty(prefix);
-            return;
         }
-        self.note_change(prefix, had, &before);
+        !edited.is_guess
     }
 
     /// Begins to read the routes of one family, from the first on: what differs is changed, what is the same stays untouched.
@@ -309,9 +311,13 @@ impl MirrorTable {
         let reading = self.readings[usize::from(matches!(prefix, IpPrefix::V6(_)))];
         let entry = self.entries.entry(prefix).or_default();
         if entry.seen == reading {
-            // It was told of in two places.
+            // It was told of in two places, maybe of the same.
             let more = std::mem::replace(&mut routes, entry.kernel.as_slice().to_vec());
-            routes.extend(more);
+            for route in more {
+                if !routes.contains(&route) {
+                    routes.push(route);
+                }
+            }
         }
         entry.seen = reading;
         // Stable: those of one metric stay in their order.

@@ -19,7 +19,7 @@ fn hop(gateway: &str, device: u32) -> Hop {
 }
 
 fn route(metric: u32, hops: &[Hop]) -> KernelRoute {
-    KernelRoute { metric, protocol: 12, target: Arc::new(KernelTarget::Hops(hops.to_vec())) }
+    KernelRoute { metric, protocol: 12, variant: 0, target: Arc::new(KernelTarget::Hops(hops.to_vec())) }
 }
 
 /// All routes of the kernel, as they are read anew.
@@ -142,8 +142,12 @@ fn devices_say_where_a_route_leads_over_here() {
 #[test]
 fn objects_change_all_routes_that_use_them() {
     let mut table = table();
-    let object =
-        |number| KernelRoute { metric: 0, protocol: 11, target: Arc::new(KernelTarget::Object(number)) };
+    let object = |number| KernelRoute {
+        metric: 0,
+        protocol: 11,
+        variant: 0,
+        target: Arc::new(KernelTarget::Object(number)),
+    };
     table.edit(prefix("192.0.2.0/24"), object(1), Edit::Prepend);
     table.edit(prefix("198.51.100.0/24"), object(7), Edit::Prepend);
     assert!(via(&mut table).is_empty());
@@ -253,6 +257,72 @@ fn routes_of_a_prefix_that_are_told_of_in_two_places_belong_together() {
             assert_eq!(changes, ["10.1.0.0/16 10.0.0.2%1*1", "10.2.0.0/16 10.0.0.1%1*1"]);
         }
         assert_eq!(table.standing(), Standing { kernel: 2, in_sync: 2, ..Standing::default() });
+    }
+}
+
+// The kernel's events wait in one socket while its list is read from another.
+#[test]
+fn what_was_told_before_a_reading_changes_nothing_behind_it() {
+    let [(a, b), (a6, b6)] =
+        [("10.0.0.1", "10.0.0.2"), ("fe80::1", "fe80::2")].map(|(a, b)| (hop(a, 3), hop(b, 3)));
+    let (four, six) = (prefix("10.1.0.0/16"), prefix("2001:db8::/32"));
+    for edit in [Edit::Prepend, Edit::Append, Edit::Replace] {
+        let mut table = table();
+        reread(&mut table, [(four, vec![route(5, &[a])]), (six, vec![route(5, &[a6, b6])])].into());
+        assert_eq!(via(&mut table).len(), 2);
+        table.edit(four, route(5, &[a]), edit);
+        table.edit(six, route(5, &[a6, b6]), edit);
+        assert!(via(&mut table).is_empty(), "they are known");
+        table.edit(four, route(5, &[a]), Edit::Remove);
+        table.edit(six, route(5, &[a6, b6]), Edit::Remove);
+        assert_eq!(via(&mut table), ["10.1.0.0/16 -", "2001:db8::/32 -"], "{edit:?}");
+    }
+    // Of two the first is gone, and then its removal is told.
+    let mut table = table();
+    reread(&mut table, [(four, vec![route(5, &[b])]), (six, vec![route(5, &[b6])])].into());
+    assert_eq!(via(&mut table).len(), 2);
+    assert!(table.edit(four, route(5, &[a]), Edit::Remove));
+    assert!(table.edit(six, route(5, &[a6]), Edit::Remove));
+    assert!(via(&mut table).is_empty(), "the others stay");
+}
+
+#[test]
+fn a_route_that_was_read_in_two_places_is_there_once() {
+    let (mut table, net, other) = (table(), prefix("10.1.0.0/16"), prefix("10.2.0.0/16"));
+    let twice = route(5, &[hop("10.0.0.1", 3)]);
+    table.begin_reading(false);
+    for prefix in [net, other, net] {
+        table.read(prefix, twice.clone());
+    }
+    assert_eq!(table.end_reading(false), []);
+    assert_eq!(via(&mut table).len(), 2);
+    table.edit(net, twice, Edit::Remove);
+    assert_eq!(via(&mut table), ["10.1.0.0/16 -"]);
+}
+
+#[test]
+fn routes_of_one_target_that_are_two_to_the_kernel_go_one_by_one() {
+    let (mut table, net) = (table(), prefix("10.1.0.0/16"));
+    let [one, two] = [1, 2].map(|variant| KernelRoute { variant, ..route(5, &[hop("10.0.0.1", 3)]) });
+    table.edit(net, one.clone(), Edit::Append);
+    table.edit(net, two.clone(), Edit::Append);
+    assert_eq!(via(&mut table).len(), 1);
+    table.edit(net, two, Edit::Remove);
+    assert!(via(&mut table).is_empty());
+    table.edit(net, one, Edit::Remove);
+    assert_eq!(via(&mut table), ["10.1.0.0/16 -"]);
+}
+
+// Next hops that are dead are left out of what the kernel tells, and so they are of one side only.
+#[test]
+fn an_ip4_route_whose_next_hops_were_dead_for_a_while_goes_and_all_is_read_again() {
+    let (a, b) = (hop("10.0.0.1", 3), hop("10.0.0.2", 3));
+    for (known, gone) in [(&[a][..], &[a, b][..]), (&[a, b], &[a]), (&[a], &[])] {
+        let (mut table, net) = (table(), prefix("192.0.2.0/24"));
+        table.edit(net, route(0, known), Edit::Append);
+        assert_eq!(via(&mut table).len(), 1);
+        assert!(!table.edit(net, route(0, gone), Edit::Remove), "it is a guess");
+        assert_eq!(via(&mut table), ["192.0.2.0/24 -"]);
     }
 }
 

@@ -297,8 +297,10 @@ impl Follower {
                 }
                 Event::Route(change, edit) => {
                     for &at in places.get(&change.table).into_iter().flatten() {
-                        routes[at].edit(change.prefix, change.route.clone(), edit);
                         agenda.told = true;
+                        if !routes[at].edit(change.prefix, change.route.clone(), edit) {
+                            self.reread_at = Some(Instant::now() + QUIET);
+                        }
                     }
                 }
                 Event::Object(number, object) => {
