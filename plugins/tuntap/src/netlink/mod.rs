@@ -8,6 +8,7 @@ mod event;
 mod kernel;
 mod monitor;
 mod next_hop_object;
+mod rereading;
 mod route;
 mod snapshot;
 mod socket;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use raddle_plugin_api::namespace::{Namespace, NamespaceId};
 use raddle_plugin_api::wire::IpPrefix;
@@ -15,6 +15,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use super::command::{Command, LinkChange, MirrorSpec, Role, Status};
 use super::event::{Event, GROUPS, NEW_ROUTE, event};
 use super::kernel::Kernel;
+use super::rereading::Rereading;
 use super::route::{Change, RouteReader};
 use super::snapshot::Snapshot;
 use super::socket::{NetlinkError, Socket};
@@ -28,8 +29,6 @@ const BATCHES: usize = 64;
 const PIECE: usize = 512;
 /// Pieces of a list after which the main thread is told, which works on them while more are read.
 const PIECES_TOLD: usize = 8;
-/// How long after something went that may have taken routes with it the routes are read again.
-const QUIET: Duration = Duration::from_millis(200);
 
 #[derive(Default)]
 struct Shared {
@@ -75,7 +74,7 @@ impl Monitor {
             losses: 0,
             devices: Devices::new(),
             done: 0,
-            reread_at: None,
+            rereading: Rereading::default(),
         };
         let thread = std::thread::Builder::new()
             .name("tuntap".to_owned())
@@ -147,7 +146,7 @@ struct Follower {
     losses: u64,
     devices: Devices,
     done: u64,
-    reread_at: Option<Instant>,
+    rereading: Rereading,
 }
 
 /// What is to be done before the next sleep.
@@ -165,7 +164,7 @@ impl Follower {
             if let Err(error) = self.work(&mut agenda, tell) {
                 lock(&self.shared.status).fault = Some(error.to_string());
                 // It is tried again, with the next event or after a while.
-                self.reread_at = Some(Instant::now() + QUIET * 5);
+                self.rereading.ask_after_failure(Instant::now());
             }
             if std::mem::take(&mut agenda.told) {
                 tell();
@@ -175,16 +174,14 @@ impl Follower {
                 return;
             }
             self.listen(&mut agenda);
-            if self.reread_at.is_some_and(|at| at <= Instant::now()) {
-                self.reread_at = None;
+            if self.rereading.is_due(Instant::now()) {
                 (agenda.reread, agenda.list) = (true, true);
             }
         }
     }
 
     fn sleep(&self) {
-        let left = self.reread_at.map(|at| at.saturating_duration_since(Instant::now()));
-        let left = left.and_then(|left| Timespec::try_from(left).ok());
+        let left = self.rereading.left(Instant::now()).and_then(|left| Timespec::try_from(left).ok());
         let mut fds = [
             PollFd::from_borrowed_fd(self.events.as_fd(), PollFlags::IN),
             PollFd::from_borrowed_fd(self.sleep.as_fd(), PollFlags::IN),
@@ -271,7 +268,7 @@ impl Follower {
                 Err(error) => {
                     lock(&self.shared.status).fault =
                         Some(format!("cannot hear the kernel's events: {error}"));
-                    self.reread_at = Some(Instant::now() + QUIET * 5);
+                    self.rereading.ask_after_failure(Instant::now());
                     return;
                 }
             }
@@ -292,21 +289,21 @@ impl Follower {
                     agenda.list = true;
                     down.into_iter().for_each(|link| *self.downs.entry(link).or_default() += 1);
                     if lost {
-                        self.reread_at = Some(Instant::now() + QUIET);
+                        self.rereading.ask(Instant::now());
                     }
                 }
                 Event::Route(change, edit) => {
                     for &at in places.get(&change.table).into_iter().flatten() {
                         agenda.told = true;
                         if !routes[at].edit(change.prefix, change.route.clone(), edit) {
-                            self.reread_at = Some(Instant::now() + QUIET);
+                            self.rereading.ask(Instant::now());
                         }
                     }
                 }
                 Event::Object(number, object) => {
                     agenda.told = true;
                     if object.is_none() {
-                        self.reread_at = Some(Instant::now() + QUIET);
+                        self.rereading.ask(Instant::now());
                     }
                     for (users, routes) in users.iter_mut().zip(&mut routes) {
                         users.extend(routes.set_object(number, object.clone()));
