@@ -56,7 +56,7 @@ pub struct KernelTargets {
     all: HashSet<Arc<KernelTarget>>,
 }
 
-/// Targets that are kept once; where there are more, routes have their own.
+/// Targets that are remembered; where there are more, it begins anew.
 const MOST_SHARED: usize = 16_384;
 
 impl KernelTargets {
@@ -75,11 +75,9 @@ impl KernelTargets {
             None => {
                 let new = Arc::new(target);
                 if self.all.len() >= MOST_SHARED {
-                    self.all.retain(|target| Arc::strong_count(target) > 1);
+                    self.all.clear();
                 }
-                if self.all.len() < MOST_SHARED {
-                    self.all.insert(Arc::clone(&new));
-                }
+                self.all.insert(Arc::clone(&new));
                 new
             }
         };
@@ -181,5 +179,21 @@ fn over_here(hop: &Hop, factor: u16, devices: &Devices) -> Option<RouteHop> {
         (Device::Table, Some(gateway)) => Some(RouteHop { address: Some(gateway), interface: None, weight }),
         // All that a tun leads to is over here already.
         (Device::Table, None) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_shared_also_where_there_are_more_than_are_remembered() {
+        let mut targets = KernelTargets::default();
+        let all: Vec<_> =
+            (0..MOST_SHARED as u32).map(|number| targets.share(KernelTarget::Object(number))).collect();
+        let [one, _, again] =
+            [1, 2, 1].map(|device| targets.via(&[Hop { gateway: None, device, weight: 1 }]));
+        assert!(Arc::ptr_eq(&one, &again));
+        assert!(Arc::strong_count(&all[0]) == 1, "what no route has any more is not kept");
     }
 }
