@@ -4,9 +4,9 @@
 //! follows the kernel's routing table of a namespace and keeps the same routes in one of raddle's.
 //!
 //! The files: this one registers; `config.rs` is the section of the configuration; `node_*.rs` stand in the packets' way, with
-//! `targets.rs` and `link_header.rs`; `service.rs` brings interfaces, addresses and routes in line, by `ports.rs`, `ports_host.rs` and
-//! `address_merge.rs`; `netlink/` talks to the kernel, on a thread for each namespace; `mirror/` knows what routes mean;
-//! `command.rs` shows it all.
+//! `targets.rs` and `link_header.rs`; `sync.rs` is the task that has `service/` bring interfaces, addresses (`address_merge.rs`) and
+//! routes in line; `netlink/` talks to the kernel, on a thread for each namespace; `mirror/` knows what routes mean; `command.rs`
+//! shows it all, by `service/report.rs`.
 #![forbid(unsafe_code)]
 
 mod address_merge;
