@@ -172,11 +172,11 @@ impl MirrorTable {
 
     /// The kernel's devices are others over here now. Returns the prefixes with routes, for [`Self::look_at`].
     #[must_use]
-    pub fn set_devices(&mut self, devices: Devices) -> Vec<IpPrefix> {
-        if self.devices == devices {
+    pub fn set_devices(&mut self, devices: &Devices) -> Vec<IpPrefix> {
+        if self.devices == *devices {
             return Vec::new();
         }
-        self.devices = devices;
+        self.devices.clone_from(devices);
         let with_routes =
             |(prefix, entry): (&IpPrefix, &Entry)| (!entry.kernel.as_slice().is_empty()).then_some(*prefix);
         self.entries.iter().filter_map(with_routes).collect()

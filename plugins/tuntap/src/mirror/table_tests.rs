@@ -37,7 +37,7 @@ pub fn reread(table: &mut MirrorTable, routes: HashMap<IpPrefix, Vec<KernelRoute
 }
 
 pub fn set_devices(table: &mut MirrorTable, devices: Devices) {
-    let users = table.set_devices(devices);
+    let users = table.set_devices(&devices);
     table.look_at(&users);
 }
 

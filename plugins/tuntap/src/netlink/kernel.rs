@@ -12,7 +12,7 @@ use netlink_packet_route::link::{
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
 };
-use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage};
+use netlink_packet_route::route::{RouteHeader, RouteMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use raddle_plugin_api::namespace::Namespace;
 use raddle_plugin_api::wire::{InterfaceAddress, MacAddress};
@@ -88,22 +88,20 @@ impl Kernel {
         }
     }
 
-    /// Reads the routes of one family: of `only`, if the kernel can choose, or of all tables. `begin` is called before each reading, of
-    /// which there may be several; `take` gets what was read.
+    /// Reads the routes of one family, of all tables. `begin` is called before each reading, of which there may be several, and makes what
+    /// `take` gets with what was read.
     ///
     /// # Errors
     /// The kernel refuses, or they never rest.
-    pub fn routes(
+    pub fn routes<S>(
         &mut self,
         is_ip6: bool,
-        only: Option<u32>,
-        begin: impl Fn(),
-        take: impl FnMut(&mut (), Received<'_>),
-    ) -> Result<(), NetlinkError> {
+        begin: impl Fn() -> S,
+        take: impl FnMut(&mut S, Received<'_>),
+    ) -> Result<S, NetlinkError> {
         let address_family = if is_ip6 { AddressFamily::Inet6 } else { AddressFamily::Inet };
         let mut request = RouteMessage::default();
         request.header = RouteHeader { address_family, ..RouteHeader::default() };
-        request.attributes.extend(only.map(RouteAttribute::Table));
         self.socket.list("list the routes", &RouteNetlinkMessage::GetRoute(request), begin, take)
     }
 

@@ -18,7 +18,7 @@ use super::kernel::Kernel;
 use super::rereading::Rereading;
 use super::route::{Change, RouteReader};
 use super::snapshot::Snapshot;
-use super::socket::{NetlinkError, Socket};
+use super::socket::{NetlinkError, Received, Socket};
 use crate::mirror::{Device, Devices, MirrorTable, Object, SharedTable};
 
 /// Datagrams taken at a time, before what they say is passed on.
@@ -33,7 +33,7 @@ const PIECES_TOLD: usize = 8;
 #[derive(Default)]
 struct Shared {
     commands: Mutex<VecDeque<Command>>,
-    snapshot: Mutex<Option<Snapshot>>,
+    snapshot: Mutex<Option<Arc<Snapshot>>>,
     status: Mutex<Status>,
 }
 
@@ -55,27 +55,10 @@ impl Monitor {
     pub fn start(namespace: Option<&str>, tell: impl Fn() + Send + 'static) -> Result<Self, NetlinkError> {
         let namespace = Namespace::named(namespace)?;
         let id = namespace.id();
-        let (events, kernel) = (Socket::open(&namespace, GROUPS)?, Kernel::open(&namespace)?);
         let (sleep, wake) =
             pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).map_err(NetlinkError::Socket)?;
-        let shared = Arc::new(Shared::default());
-        let follower = Follower {
-            shared: Arc::clone(&shared),
-            namespace,
-            events,
-            reader: RouteReader::default(),
-            kernel,
-            sleep,
-            roles: BTreeMap::new(),
-            mirrors: Vec::new(),
-            tables: Vec::new(),
-            snapshot: Snapshot::default(),
-            downs: HashMap::new(),
-            losses: 0,
-            devices: Devices::new(),
-            done: 0,
-            rereading: Rereading::default(),
-        };
+        let follower = Follower::open(namespace, sleep)?;
+        let shared = Arc::clone(&follower.shared);
         let thread = std::thread::Builder::new()
             .name("tuntap".to_owned())
             .spawn(move || follower.run(&tell))
@@ -98,7 +81,7 @@ impl Monitor {
     }
 
     /// What there was when it last looked.
-    pub fn snapshot(&self) -> Option<Snapshot> {
+    pub fn snapshot(&self) -> Option<Arc<Snapshot>> {
         lock(&self.shared.snapshot).clone()
     }
 
@@ -137,14 +120,14 @@ struct Follower {
     sleep: OwnedFd,
     roles: BTreeMap<String, Role>,
     mirrors: Vec<MirrorSpec>,
-    /// The kernel's numbers of the mirrors' tables, as they were when the routes were last read; `None`: the VRF is not there.
+    /// The kernel's numbers of the mirrors' tables, as they were when the routes were last read; `None`: the VRF is not there. Without
+    /// any, events of routes are nobody's: these mirrors' were not read yet.
     tables: Vec<Option<u32>>,
-    snapshot: Snapshot,
+    snapshot: Arc<Snapshot>,
     /// How often links were down, by the kernel's number.
     downs: HashMap<u32, u64>,
     /// How often events were lost, such as of links that were down.
     losses: u64,
-    devices: Devices,
     done: u64,
     rereading: Rereading,
 }
@@ -158,6 +141,26 @@ struct Agenda {
 }
 
 impl Follower {
+    fn open(namespace: Namespace, sleep: OwnedFd) -> Result<Self, NetlinkError> {
+        let (events, kernel) = (Socket::open(&namespace, GROUPS)?, Kernel::open(&namespace)?);
+        Ok(Self {
+            shared: Arc::default(),
+            namespace,
+            events,
+            reader: RouteReader::default(),
+            kernel,
+            sleep,
+            roles: BTreeMap::new(),
+            mirrors: Vec::new(),
+            tables: Vec::new(),
+            snapshot: Arc::default(),
+            downs: HashMap::new(),
+            losses: 0,
+            done: 0,
+            rereading: Rereading::default(),
+        })
+    }
+
     fn run(mut self, tell: &impl Fn()) {
         let mut agenda = Agenda { list: true, reread: true, told: false };
         loop {
@@ -205,7 +208,7 @@ impl Follower {
                 }
                 Command::Mirrors(mirrors) => {
                     self.mirrors = mirrors;
-                    self.devices = Devices::new();
+                    self.tables.clear();
                     (agenda.reread, agenda.list) = (true, true);
                 }
                 Command::Change(change) => {
@@ -223,7 +226,7 @@ impl Follower {
         let missing = NetlinkError::Refused { what: "change the host's side", source: Errno::NODEV };
         if !self.snapshot.links.contains_key(&change.device) {
             // It may be younger than the last list.
-            self.snapshot = self.kernel.snapshot()?;
+            self.snapshot = Arc::new(self.kernel.snapshot()?);
         }
         let index = self.snapshot.links.get(&change.device).map(|link| link.index).ok_or(missing)?;
         if change.bring_up {
@@ -319,19 +322,19 @@ impl Follower {
 
     fn work(&mut self, agenda: &mut Agenda, tell: &impl Fn()) -> Result<(), NetlinkError> {
         if agenda.list {
-            self.snapshot = Snapshot { done: self.done, ..self.kernel.snapshot()? };
+            let mut snapshot = Snapshot { done: self.done, ..self.kernel.snapshot()? };
             agenda.list = false;
-            for link in self.snapshot.links.values_mut() {
+            for link in snapshot.links.values_mut() {
                 link.downs = self.losses + self.downs.get(&link.index).copied().unwrap_or(0);
             }
-            let links = &self.snapshot.links;
-            self.downs.retain(|index, _| links.values().any(|link| link.index == *index));
+            self.downs.retain(|index, _| snapshot.links.values().any(|link| link.index == *index));
+            self.snapshot = Arc::new(snapshot);
             self.renew_devices();
             // A VRF came, went or has another table.
             agenda.reread |= self.tables_now() != self.tables;
             let mut shared = lock(&self.shared.snapshot);
             if shared.as_ref() != Some(&self.snapshot) {
-                *shared = Some(self.snapshot.clone());
+                *shared = Some(Arc::clone(&self.snapshot));
                 agenda.told = true;
             }
         }
@@ -355,22 +358,27 @@ impl Follower {
             in_pieces(routes, &users, MirrorTable::look_at);
         }
         let (places, mirrors) = (self.places(), &self.mirrors);
-        let only = places.keys().next().copied().filter(|_| places.len() == 1);
         for is_ip6 in [false, true] {
-            let (mut piece, mut pieces, reader) = (Vec::with_capacity(PIECE), 0, &mut self.reader);
-            let begin = || mirrors.iter().for_each(|mirror| mirror.routes.lock().begin_reading(is_ip6));
-            self.kernel.routes(is_ip6, only, begin, |(), received| {
+            let (mut pieces, reader) = (0, &mut self.reader);
+            let begin = || {
+                mirrors.iter().for_each(|mirror| mirror.routes.lock().begin_reading(is_ip6));
+                Vec::with_capacity(PIECE)
+            };
+            let take = |piece: &mut Vec<Change>, received: Received<'_>| {
                 let change = reader.read(received.payload).filter(|_| received.kind == NEW_ROUTE);
                 piece.extend(change.filter(|change| places.contains_key(&change.table)));
                 if piece.len() == PIECE {
-                    take_in(mirrors, &places, &mut piece);
+                    take_in(mirrors, &places, piece);
                     pieces += 1;
                     if pieces % PIECES_TOLD == 0 {
                         tell();
                     }
                 }
-            })?;
-            take_in(mirrors, &places, &mut piece);
+            };
+            // Where all are of VRFs that are not there, there is nothing to be read.
+            let mut rest =
+                if places.is_empty() { begin() } else { self.kernel.routes(is_ip6, begin, take)? };
+            take_in(mirrors, &places, &mut rest);
             for MirrorSpec { routes, .. } in mirrors {
                 let gone = routes.lock().end_reading(is_ip6);
                 in_pieces(routes, &gone, MirrorTable::forget);
@@ -395,7 +403,7 @@ impl Follower {
     }
 
     /// Says to the mirrors which of the kernel's devices are ours.
-    fn renew_devices(&mut self) {
+    fn renew_devices(&self) {
         let device = |(name, role): (&String, &Role)| {
             let device = match role {
                 Role::Interface(interface) => Device::Interface(*interface),
@@ -404,12 +412,9 @@ impl Follower {
             Some((self.snapshot.links.get(name)?.index, device))
         };
         let devices: Devices = self.roles.iter().filter_map(device).collect();
-        if devices != self.devices {
-            for mirror in &self.mirrors {
-                let users = mirror.routes.lock().set_devices(devices.clone());
-                in_pieces(&mirror.routes, &users, MirrorTable::look_at);
-            }
-            self.devices = devices;
+        for mirror in &self.mirrors {
+            let users = mirror.routes.lock().set_devices(&devices);
+            in_pieces(&mirror.routes, &users, MirrorTable::look_at);
         }
     }
 }
@@ -432,4 +437,56 @@ fn take_in(mirrors: &[MirrorSpec], places: &HashMap<u32, Vec<usize>>, piece: &mu
     }
     drop(tables);
     mirrors.iter().for_each(|mirror| mirror.routes.give_way());
+}
+
+#[cfg(test)]
+mod tests {
+    use raddle_plugin_api::wire::IpPrefix;
+
+    use super::super::command::Table;
+    use super::super::route::Edit;
+    use super::*;
+    use crate::mirror::{KernelRoute, KernelTarget};
+
+    fn follower() -> Follower {
+        let (sleep, _) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap();
+        Follower::open(Namespace::Own, sleep).unwrap()
+    }
+
+    fn mirror(number: u32) -> MirrorSpec {
+        MirrorSpec { table: Table::Number(number), routes: Arc::default() }
+    }
+
+    fn route(table: u32) -> Event {
+        let prefix: IpPrefix = "192.0.2.0/24".parse().unwrap();
+        let target = Arc::new(KernelTarget::Blackhole);
+        let route = KernelRoute { metric: 0, protocol: 12, variant: 0, target };
+        Event::Route(Change { table, prefix, route }, Edit::Prepend)
+    }
+
+    fn known(mirror: &MirrorSpec) -> usize {
+        mirror.routes.lock().standing().kernel
+    }
+
+    #[test]
+    fn events_between_other_mirrors_and_their_reading_are_nobodys() {
+        let (mut follower, mut agenda) = (follower(), Agenda::default());
+        // Tables that nobody else uses, in whatever namespace this runs.
+        let all = [mirror(0x7475_0001), mirror(0x7475_0002)];
+        let tell = |follower: &Follower, mirrors: Vec<MirrorSpec>| {
+            lock(&follower.shared.commands).push_back(Command::Mirrors(mirrors));
+        };
+        tell(&follower, all.to_vec());
+        assert!(!follower.obey(&mut agenda));
+        follower.work(&mut agenda, &|| {}).unwrap();
+        follower.hear(vec![route(0x7475_0001)], &mut agenda);
+        assert_eq!(all.each_ref().map(known), [1, 0]);
+        tell(&follower, vec![all[1].clone()]);
+        assert!(!follower.obey(&mut agenda));
+        follower.hear(vec![route(0x7475_0001), route(0x7475_0002)], &mut agenda);
+        assert_eq!(all.each_ref().map(known), [1, 0], "the list to come tells of them");
+        follower.work(&mut agenda, &|| {}).unwrap();
+        follower.hear(vec![route(0x7475_0002)], &mut agenda);
+        assert_eq!(all.each_ref().map(known), [1, 1]);
+    }
 }

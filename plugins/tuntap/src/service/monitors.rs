@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use raddle_plugin_api::namespace::NamespaceId;
 use raddle_plugin_api::prelude::*;
@@ -27,7 +28,7 @@ pub(super) struct Watched {
 
 impl Watched {
     /// What there was when it last looked.
-    pub(super) fn snapshot(&self) -> Option<Snapshot> {
+    pub(super) fn snapshot(&self) -> Option<Arc<Snapshot>> {
         self.monitor.as_ref()?.snapshot()
     }
 
@@ -108,10 +109,8 @@ impl State {
                 watched.roles.clone_from(&roles);
                 watched.tell(Command::Roles(roles));
             }
-            let places: Vec<_> = mirrors
-                .iter()
-                .map(|mirror| (mirror.kernel_table(), std::sync::Arc::as_ptr(mirror) as usize))
-                .collect();
+            let places: Vec<_> =
+                mirrors.iter().map(|mirror| (mirror.kernel_table(), Arc::as_ptr(mirror) as usize)).collect();
             if watched.mirrors != places {
                 watched.mirrors = places;
                 let specs = mirrors
