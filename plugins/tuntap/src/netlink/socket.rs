@@ -25,6 +25,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a list is asked for again that changed while it was read.
 const TRIES: usize = 20;
 
+/// Numbers of errors end here (`MAX_ERRNO`).
+const MOST_ERRNO: i32 = 4095;
+
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 
@@ -227,14 +230,9 @@ impl Socket {
                     return;
                 }
                 interrupted |= received.flags & NLM_F_DUMP_INTR != 0;
-                match received.kind {
-                    NLMSG_DONE => end = Some(Ok(())),
-                    NLMSG_ERROR => {
-                        let code =
-                            received.payload.first_chunk().map_or(-1, |code| i32::from_ne_bytes(*code));
-                        end = Some(if code == 0 { Ok(()) } else { Err(Errno::from_raw_os_error(-code)) });
-                    }
-                    _ => take(received),
+                end = outcome(received.kind, received.payload);
+                if end.is_none() {
+                    take(received);
                 }
             });
             if let Some(outcome) = end {
@@ -248,6 +246,18 @@ impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+/// What became of a request, if a message is its end. Both kinds have the error, which is below zero; a list that fails on its way has it
+/// in its end (Linux `netlink_dump_done`), which may be without one.
+fn outcome(kind: u16, payload: &[u8]) -> Option<Result<(), Errno>> {
+    let code = payload.first_chunk().map(|code| i32::from_ne_bytes(*code));
+    let code = match kind {
+        NLMSG_DONE => code.unwrap_or(0),
+        NLMSG_ERROR => code.unwrap_or(-1),
+        _ => return None,
+    };
+    Some(if code < 0 { Err(Errno::from_raw_os_error(code.saturating_neg().min(MOST_ERRNO))) } else { Ok(()) })
 }
 
 /// Takes a datagram apart; what does not fit its own lengths ends it.
@@ -286,6 +296,19 @@ mod tests {
             assert_eq!(kinds(bytes), [], "{bytes:?}");
         }
         assert_eq!(kinds(&[header(16, 5), header(99, 6)].concat()), [(5, 0)]);
+    }
+
+    #[test]
+    fn a_list_that_fails_on_its_way_is_no_list() {
+        let end = |kind: u16, code: i32| outcome(kind, &code.to_ne_bytes());
+        for kind in [NLMSG_DONE, NLMSG_ERROR] {
+            assert_eq!(end(kind, 0), Some(Ok(())));
+            assert_eq!(end(kind, -(Errno::NOMEM.raw_os_error())), Some(Err(Errno::NOMEM)));
+        }
+        assert_eq!(outcome(NLMSG_DONE, &[]), Some(Ok(())));
+        assert!(matches!(outcome(NLMSG_ERROR, &[]), Some(Err(_))), "it was cut short");
+        assert!(matches!(end(NLMSG_DONE, i32::MIN), Some(Err(_))));
+        assert_eq!(end(16, 0), None);
     }
 
     #[test]
