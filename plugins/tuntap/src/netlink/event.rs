@@ -23,10 +23,10 @@ pub enum Event {
     Route(Change, Edit),
     /// A next-hop object came or changed, or (`None`) went.
     Object(u32, Option<Object>),
-    /// Links, addresses or fixed neighbours are others: they are to be listed. `lost`: the kernel may have taken routes with them, of
+    /// Links, addresses or fixed neighbours are others: they are to be listed. `lost`: the kernel may have changed routes with them, of
     /// which it does not tell.
     Listed {
-        /// Something went.
+        /// Something went, or a link came up.
         lost: bool,
         /// The kernel's number of the link that is down, if it is about one.
         down: Option<u32>,
@@ -50,7 +50,9 @@ pub fn event(received: Received<'_>, reader: &mut RouteReader) -> Option<Event> 
             RouteNetlinkMessage::NewLink(message) => {
                 let up = netlink_packet_route::link::LinkFlags::Up;
                 let is_down = !message.header.flags.contains(up);
-                Some(Event::Listed { lost: is_down, down: is_down.then_some(message.header.index) })
+                // Next hops on one that is up again are alive again.
+                let lost = is_down || message.header.change_mask.contains(up);
+                Some(Event::Listed { lost, down: is_down.then_some(message.header.index) })
             }
             RouteNetlinkMessage::DelLink(_) | RouteNetlinkMessage::DelAddress(_) => {
                 Some(Event::Listed { lost: true, down: None })
@@ -60,5 +62,30 @@ pub fn event(received: Received<'_>, reader: &mut RouteReader) -> Option<Event> 
             RouteNetlinkMessage::DelNeighbour(message) => is_of_permanent(&message, true).then_some(SEEN),
             _ => None,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use netlink_packet_core::Emitable;
+    use netlink_packet_route::link::{LinkFlags, LinkMessage};
+
+    use super::*;
+
+    // Linux takes next hops along with a link, and brings them back with it (`fib_sync_down_dev`, `fib_sync_up`).
+    #[test]
+    fn a_link_that_goes_down_or_comes_up_has_routes_read_again() {
+        let listed = |flags: LinkFlags, change_mask: LinkFlags| {
+            let mut message = LinkMessage::default();
+            (message.header.index, message.header.flags, message.header.change_mask) =
+                (7, flags, change_mask);
+            let mut bytes = vec![0; message.buffer_len()];
+            message.emit(&mut bytes);
+            event(Received { kind: 16, flags: 0, whole: &[], payload: &bytes }, &mut RouteReader::default())
+        };
+        let (none, up) = (LinkFlags::empty(), LinkFlags::Up);
+        assert_eq!(listed(none, up), Some(Event::Listed { lost: true, down: Some(7) }));
+        assert_eq!(listed(up, up), Some(Event::Listed { lost: true, down: None }));
+        assert_eq!(listed(up, none), Some(SEEN));
     }
 }
