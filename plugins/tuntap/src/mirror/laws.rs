@@ -16,7 +16,8 @@ use crate::netlink::Edit;
 enum Step {
     Edit(u8, u8, u8, Edit),
     Take(u8),
-    Refuse,
+    Refuse(u8),
+    Retry,
     Devices(u8),
     Reread(Vec<(u8, u8, u8)>),
 }
@@ -26,7 +27,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (0u8..6, 0u8..3, 0u8..6, edit).prop_map(|(prefix, metric, target, edit)| Step::Edit(prefix, metric, target, edit)),
         2 => (1u8..4).prop_map(Step::Take),
-        1 => Just(Step::Refuse),
+        2 => (1u8..4).prop_map(Step::Refuse),
+        1 => Just(Step::Retry),
         1 => (0u8..4).prop_map(Step::Devices),
         1 => proptest::collection::vec((0u8..6, 0u8..3, 0u8..6), 0..6).prop_map(Step::Reread),
     ]
@@ -58,7 +60,7 @@ proptest! {
         let mut table = MirrorTable::default();
         reread(&mut table, HashMap::new());
         let mut here: HashMap<IpPrefix, RouteTarget> = HashMap::new();
-        let mut take = |table: &mut MirrorTable, most: usize| {
+        let take = |table: &mut MirrorTable, here: &mut HashMap<_, _>, most: usize| {
             for (prefix, target) in take_from(table, most) {
                 match target {
                     Some(target) => drop(here.insert(prefix, target)),
@@ -72,8 +74,18 @@ proptest! {
                 Step::Edit(at, metric, target, edit) => {
                     table.edit(prefix(at), route(metric, target), edit);
                 }
-                Step::Take(most) => take(&mut table, most.into())?,
-                Step::Refuse => table.retry(),
+                Step::Take(most) => take(&mut table, &mut here, most.into())?,
+                Step::Refuse(most) => {
+                    for (prefix, target) in take_from(&mut table, most.into()) {
+                        // The refused one is taken away, whatever was there.
+                        let was_here = here.remove(&prefix).is_some();
+                        prop_assert!(was_here || target.is_some());
+                        if target.is_some() {
+                            table.refused(prefix, "no room".into());
+                        }
+                    }
+                }
+                Step::Retry => table.retry(),
                 Step::Devices(count) => {
                     let device = |number: u8| (u32::from(number) + 2, Device::Interface(InterfaceIndex(number.into())));
                     set_devices(&mut table, (0..count).map(device).collect());
@@ -87,7 +99,8 @@ proptest! {
                 }
             }
         }
-        take(&mut table, usize::MAX)?;
+        table.retry();
+        take(&mut table, &mut here, usize::MAX)?;
         prop_assert!(table.is_in_sync());
         let told: HashMap<_, _> = table.here().map(|(prefix, target)| (*prefix, target.clone())).collect();
         prop_assert_eq!(&told, &here);

@@ -1,6 +1,7 @@
 //! The kernel's routes of one table, and which of them are over here.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use raddle_plugin_api::route::RouteTarget;
@@ -10,8 +11,10 @@ use super::kernel_route::{Devices, KernelRoute, KernelTarget, Object, Objects};
 use super::prefix_routes::PrefixRoutes;
 use crate::netlink::Edit;
 
-/// Routes that are told of one by one when they cannot be over here.
-const MOST_FAILURES: usize = 1000;
+/// Refused routes of which it is known why.
+const MOST_REASONS: usize = 1000;
+/// Refused routes that are tried again at a time.
+const RETRIED: usize = 1024;
 /// Prefixes for which there is always room.
 const LEAST_ROOM: usize = 4096;
 
@@ -46,6 +49,23 @@ struct Entry {
     is_foreign: bool,
 }
 
+/// How far what is refused was tried again.
+#[derive(Default)]
+struct Retry {
+    /// The last one that was, if there is more behind it.
+    after: Option<IpPrefix>,
+    /// How many were at a time, and how many were refused since.
+    tried: usize,
+    refused: usize,
+}
+
+impl Retry {
+    /// Whether more of it is worth the trouble.
+    fn goes_well(&self) -> bool {
+        self.after.is_some() && self.refused < self.tried.div_ceil(2)
+    }
+}
+
 /// The table.
 #[derive(Default)]
 pub struct MirrorTable {
@@ -56,7 +76,10 @@ pub struct MirrorTable {
     devices: Devices,
     /// What is to be looked at, each prefix once.
     dirty: VecDeque<IpPrefix>,
-    failed: BTreeMap<IpPrefix, String>,
+    /// What is refused over here, and why, of some of it.
+    refused: BTreeSet<IpPrefix>,
+    reasons: BTreeMap<IpPrefix, String>,
+    retry: Retry,
     /// Entries with routes of the kernel's, with one over here, with one over here that is to be looked at, and foreign ones.
     kernel: usize,
     here: usize,
@@ -208,13 +231,16 @@ impl MirrorTable {
     /// Up to `most` changes that make this side what the other is. They count as under way until [`Self::settled`], and as made until
     /// [`Self::refused`] says otherwise.
     pub fn take_changes(&mut self, most: usize) -> Vec<Changed> {
+        if self.is_in_sync() && self.retry.goes_well() {
+            self.retry();
+        }
         let mut changes = Vec::new();
         let mut known = Resolved::default();
         while changes.len() < most
             && let Some(prefix) = self.dirty.pop_front()
         {
-            if !self.failed.is_empty() {
-                self.failed.remove(&prefix);
+            if !self.refused.is_empty() && self.refused.remove(&prefix) {
+                self.reasons.remove(&prefix);
             }
             let Some(entry) = self.entries.get_mut(&prefix) else { continue };
             entry.is_dirty = false;
@@ -254,15 +280,23 @@ impl MirrorTable {
         }
         if entry.kernel.as_slice().is_empty() {
             self.forget_if_empty(prefix);
-        } else if self.failed.len() < MOST_FAILURES || self.failed.contains_key(&prefix) {
-            self.failed.insert(prefix, reason);
+        } else {
+            self.retry.refused += 1;
+            self.refused.insert(prefix);
+            if self.reasons.len() < MOST_REASONS || self.reasons.contains_key(&prefix) {
+                self.reasons.insert(prefix, reason);
+            }
         }
     }
 
-    /// What was refused is tried again.
+    /// Some of what was refused is tried again: the next time what comes behind it, and at once while most of it goes well.
     pub fn retry(&mut self) {
-        let failed: Vec<_> = self.failed.keys().copied().collect();
-        failed.into_iter().for_each(|prefix| self.mark(prefix));
+        let after = self.retry.after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut rest = self.refused.range((after, Bound::Unbounded));
+        let some: Vec<_> = rest.by_ref().take(RETRIED).copied().collect();
+        let after = rest.next().and(some.last().copied());
+        self.retry = Retry { after, tried: some.len(), refused: 0 };
+        self.look_at(&some);
     }
 
     /// Whether there is anything to be changed.
@@ -276,14 +310,14 @@ impl MirrorTable {
             kernel: self.kernel,
             in_sync: (self.here - self.dirty_here).saturating_sub(self.under_way),
             pending: self.dirty.len() + self.under_way,
-            failed: self.failed.len(),
+            failed: self.refused.len(),
             foreign: self.foreign,
         }
     }
 
-    /// What is refused, and why.
+    /// What is refused, and why: all of it, or some.
     pub fn failures(&self) -> impl Iterator<Item = (&IpPrefix, &str)> {
-        self.failed.iter().map(|(prefix, reason)| (prefix, reason.as_str()))
+        self.reasons.iter().map(|(prefix, reason)| (prefix, reason.as_str()))
     }
 
     /// What leads by devices that are none of ours.

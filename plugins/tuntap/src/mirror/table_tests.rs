@@ -243,6 +243,50 @@ fn what_is_refused_is_told_and_tried_again() {
     assert_eq!(table.standing(), Standing { kernel: 1, in_sync: 1, ..Standing::default() });
 }
 
+/// A table with so many routes, all of which were refused.
+fn refused_table(count: usize) -> MirrorTable {
+    let mut table = table();
+    let number = |number: usize| std::net::Ipv4Addr::from(0x1400_0000 + number as u32);
+    let all = (0..count).map(|at| IpPrefix::new(number(at).into(), 32).unwrap());
+    reread(&mut table, all.map(|prefix| (prefix, vec![route(0, &[hop("10.0.0.1", 3)])])).collect());
+    assert_eq!(refuse(&mut table), count);
+    table
+}
+
+/// Refuses all that is to be changed; returns how much that is.
+fn refuse(table: &mut MirrorTable) -> usize {
+    let mut count = 0;
+    while let changes @ [_, ..] = take(table, 500).as_slice() {
+        changes.iter().for_each(|(prefix, _)| table.refused(*prefix, "no table".into()));
+        count += changes.len();
+    }
+    count
+}
+
+#[test]
+fn however_much_is_refused_all_of_it_is_tried_again() {
+    const COUNT: usize = 5000;
+    let mut table = refused_table(COUNT);
+    assert_eq!((table.standing().failed, table.failures().count()), (COUNT, 1000));
+    // It goes in pieces while it does not go, and in one go once it does.
+    let pieces: Vec<_> = (0..6).map(|_| (table.retry(), refuse(&mut table)).1).collect();
+    assert_eq!(pieces, [1024, 1024, 1024, 1024, 904, 1024]);
+    table.retry();
+    while !take(&mut table, 500).is_empty() {}
+    table.retry();
+    while !take(&mut table, 500).is_empty() {}
+    assert_eq!(table.standing(), Standing { kernel: COUNT, in_sync: COUNT, ..Standing::default() });
+    assert_eq!(table.failures().count(), 0);
+}
+
+#[test]
+fn what_is_refused_and_then_gone_is_forgotten() {
+    let mut table = refused_table(2000);
+    reread(&mut table, HashMap::new());
+    assert!(take(&mut table, usize::MAX).is_empty(), "none of it was over here");
+    assert_eq!((table.standing(), table.failures().count()), (Standing::default(), 0));
+}
+
 #[test]
 fn routes_of_a_prefix_that_are_told_of_in_two_places_belong_together() {
     let (mut table, net, other) = (table(), prefix("10.1.0.0/16"), prefix("10.2.0.0/16"));
