@@ -10,10 +10,10 @@ use std::time::Duration;
 use raddle_plugin_api::address::ADDRESSES_CHANGED;
 use raddle_plugin_api::event::Events;
 use raddle_plugin_api::prelude::*;
-use raddle_plugin_api::route::{MAX_BATCH, ROUTES_PER_TURN, RouteBatch, RouteTarget};
+use raddle_plugin_api::route::{ROUTES_PER_TURN, RouteBatch, RouteTarget};
 use raddle_plugin_api::task::{self, TaskControl};
 
-use crate::mirror::{Changed, MirrorTable};
+use crate::mirror::Changed;
 use crate::service::{Mirror, Service};
 
 /// Name of the events that have the task work.
@@ -94,19 +94,6 @@ async fn follow(task: TaskControl, mirror: &Arc<Mirror>) {
             task::yield_now().await;
         }
         made = changes.len();
-    }
-}
-
-/// Takes all routes of a mirror away that is at its end: at once, since nobody is left to do it later.
-pub fn withdraw(control: &Control<'_>, mirror: &Mirror, routes: &mut MirrorTable) {
-    loop {
-        let changes = routes.take_changes(MAX_BATCH);
-        if changes.is_empty() {
-            return;
-        }
-        if let Err(failure) = control.change_routes(&batch(mirror, &changes)) {
-            log_error!(control, "tuntap: routes stay in table {}: {failure}", mirror.config.table);
-        }
     }
 }
 

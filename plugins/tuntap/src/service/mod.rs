@@ -137,16 +137,13 @@ impl Service {
         }
     }
 
-    /// Ends: the threads stop; the taps, tuns and routes go, unless another version of the plugin takes them over.
+    /// Ends: the threads stop; the taps and tuns go, unless another version of the plugin takes them over. So do the routes, which raddle
+    /// itself withdraws from a plugin that has gone.
     pub fn end(&self, control: &Control<'_>) {
         let mut state = std::mem::take(&mut *self.state());
         state.monitors.clear();
         if control.is_being_replaced() {
             return;
-        }
-        for mirror in state.mirrors.iter().chain(&state.leaving) {
-            let mut routes = std::mem::take(&mut *mirror.routes()).emptied();
-            crate::sync::withdraw(control, mirror, &mut routes);
         }
         let taps = state.taps.values().filter_map(|tap| tap.index);
         for index in taps.chain(state.tuns.values().filter_map(|tun| tun.index)) {
