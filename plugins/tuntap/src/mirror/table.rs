@@ -87,6 +87,8 @@ pub struct MirrorTable {
     foreign: usize,
     /// Changes that were taken and are not made yet.
     under_way: usize,
+    /// Prefixes whose routes these take away.
+    going: Vec<IpPrefix>,
     /// Numbers of the readings of both families, and whether one of each was ever done.
     readings: [u32; 2],
     was_read: [bool; 2],
@@ -253,6 +255,9 @@ impl MirrorTable {
             if entry.here != wanted {
                 self.here = self.here + usize::from(wanted.is_some()) - usize::from(entry.here.is_some());
                 entry.here.clone_from(&wanted);
+                if wanted.is_none() {
+                    self.going.push(prefix);
+                }
                 changes.push((prefix, wanted));
             }
             if routes.is_empty() {
@@ -269,6 +274,9 @@ impl MirrorTable {
     /// So many of the changes that were taken are made by now, or refused.
     pub fn settled(&mut self, count: usize) {
         self.under_way = self.under_way.saturating_sub(count);
+        if self.under_way == 0 {
+            self.going.clear();
+        }
     }
 
     /// A change was refused over here, where the prefix has no route of ours now.
@@ -328,6 +336,11 @@ impl MirrorTable {
     /// All prefixes that are over here.
     pub fn here(&self) -> impl Iterator<Item = (&IpPrefix, &RouteTarget)> {
         self.entries.iter().filter_map(|(prefix, entry)| Some((prefix, &**entry.here.as_ref()?)))
+    }
+
+    /// Prefixes whose routes are over here, or may be: what is under way may never be made.
+    pub fn adoptable(&self) -> Vec<IpPrefix> {
+        self.here().map(|(prefix, _)| prefix).chain(&self.going).copied().collect()
     }
 
     fn mark(&mut self, prefix: IpPrefix) {

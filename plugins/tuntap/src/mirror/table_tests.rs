@@ -210,6 +210,23 @@ fn what_is_adopted_stays_until_the_kernel_was_read_and_then_if_it_is_there() {
     assert_eq!(table.standing(), Standing { kernel: 1, in_sync: 1, ..Standing::default() });
 }
 
+// An upgrade may come between two turns of what was taken.
+#[test]
+fn what_is_about_to_go_is_handed_on_until_it_is_gone() {
+    let (mut table, net) = (table(), prefix("192.0.2.0/24"));
+    table.edit(net, route(0, &[hop("10.0.0.1", 3)]), Edit::Prepend);
+    assert_eq!(via(&mut table).len(), 1);
+    table.edit(net, route(0, &[hop("10.0.0.1", 3)]), Edit::Remove);
+    let changes = table.take_changes(9);
+    assert_eq!((changes.len(), table.adoptable()), (1, vec![net]));
+    let mut next = MirrorTable::default();
+    next.adopt(table.adoptable());
+    reread(&mut next, HashMap::new());
+    assert_eq!(via(&mut next), ["192.0.2.0/24 -"]);
+    table.settled(1);
+    assert!(table.adoptable().is_empty());
+}
+
 #[test]
 fn what_is_under_way_is_not_in_sync_yet() {
     let (mut table, net) = (table(), prefix("192.0.2.0/24"));

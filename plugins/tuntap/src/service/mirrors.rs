@@ -14,7 +14,7 @@ use crate::netlink::Table;
 /// How often routes are tried again that were refused.
 const RETRY_NS: u64 = 2_000_000_000;
 
-/// Routes of a mirror that are over here, for another version of the plugin.
+/// Routes of a mirror that are over here, or may be, for another version of the plugin.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Adoptable {
     config: MirrorConfig,
@@ -60,7 +60,7 @@ impl Mirror {
     }
 
     pub(super) fn adoptable(&self) -> Adoptable {
-        let prefixes = self.routes().here().map(|(prefix, _)| *prefix).collect();
+        let prefixes = self.routes().adoptable();
         Adoptable { config: self.config.clone(), namespace: self.namespace.clone(), prefixes }
     }
 
