@@ -77,6 +77,12 @@ impl Mirror {
 }
 
 impl State {
+    /// All mirrors, those first that are not wanted any more: to raddle's table one that comes with the same preference is the same source,
+    /// and what the old one takes away would be the new one's.
+    pub(super) fn to_follow(&self) -> Vec<Arc<Mirror>> {
+        self.leaving.iter().chain(&self.mirrors).cloned().collect()
+    }
+
     /// Makes the mirrors that are asked for; the routes of others go. One that is asked for again stays as it is.
     pub(super) fn bring_mirrors(&mut self, control: &Control<'_>, config: &TuntapConfig) {
         let mut old = std::mem::take(&mut self.mirrors);
@@ -113,5 +119,21 @@ impl State {
                 routes: Arc::new(SharedTable::new(routes)),
             }));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_leaves_is_done_before_what_comes() {
+        let mirror = |kernel_table: u32| {
+            let config = MirrorConfig { kernel_table, ..MirrorConfig::default() };
+            Arc::new(Mirror { config, namespace: None, routes: Arc::default() })
+        };
+        let state = State { mirrors: vec![mirror(1)], leaving: vec![mirror(2)], ..State::default() };
+        let order: Vec<_> = state.to_follow().iter().map(|mirror| mirror.config.kernel_table).collect();
+        assert_eq!(order, [2, 1]);
     }
 }

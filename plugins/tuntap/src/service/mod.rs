@@ -83,7 +83,8 @@ impl Service {
         is_new
     }
 
-    /// Brings everything to what is asked for, as far as it can be done now; returns the mirrors whose routes are to be looked at.
+    /// Brings everything to what is asked for, as far as it can be done now; returns the mirrors whose routes are to be looked at, in that
+    /// order.
     pub fn reconcile(&self, control: &Control<'_>) -> Vec<Arc<Mirror>> {
         let config = self.config();
         let interfaces = match control.interfaces() {
@@ -101,9 +102,9 @@ impl Service {
         state.bring_monitors(control);
         state.follow_hosts(control);
         state.publish(control, &by_name);
-        let wanted = state.mirrors.iter().chain(&state.leaving).cloned().collect();
+        let to_follow = state.to_follow();
         state.leaving.retain(|mirror| !mirror.routes().is_in_sync());
-        wanted
+        to_follow
     }
 
     /// Reads all of the kernel's routes again, and tries again what was refused.
