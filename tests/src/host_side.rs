@@ -123,14 +123,14 @@ pub fn route(daemon: &Daemon<'_>, prefix: &str) -> Result<String> {
     Ok(shown.stdout + &shown.stderr)
 }
 
-/// Commands for `ip -batch`: so many /32 routes within 20.0.0.0/8.
+/// Commands for `ip -batch`: so many /32 routes within 20.0.0.0/8, by `way`.
 #[must_use]
-pub fn many(count: u32, word: &str) -> String {
+pub fn many(count: u32, word: &str, way: &str) -> String {
     let mut text = String::new();
     for number in 0..count {
         let to = Ipv4Addr::from(0x1400_0000 + number);
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "route {word} {to}/32 via 10.0.1.2");
+        let _ = writeln!(text, "route {word} {to}/32 {way}");
     }
     text
 }
@@ -140,7 +140,7 @@ pub fn many(count: u32, word: &str) -> String {
 /// # Errors
 /// It fails.
 pub fn batch(host: &Namespace, text: &str) -> Result<()> {
-    let directory = tempfile::tempdir()?;
+    let directory = crate::scratch::directory()?;
     let file = directory.path().join("batch");
     std::fs::write(&file, text)?;
     let mut command = words(&format!("ip -n {} -force -batch {}", host.name(), file.display()));

@@ -171,7 +171,7 @@ fn a_hundred_thousand_routes_lost_events_and_all_of_them_withdrawn() -> Result<(
     same_addresses(&daemon, &host, "east", "10.0.1.1/24", true)?;
     // While raddle stands still the kernel has no room for all events: some are lost, and it notices.
     daemon.signal(Signal::STOP)?;
-    batch(&host, &many(ROUTES, "add"))?;
+    batch(&host, &many(ROUTES, "add", "via 10.0.1.2"))?;
     daemon.signal(Signal::CONT)?;
     let begin = Instant::now();
     in_sync(&daemon, ROUTES.into(), ROUTES.into())?;

@@ -1,14 +1,13 @@
 //! `cargo xtask bench tuntap`: packets a second to the host and back, bulk TCP with a server there, routes a second of a mirror, and a
 //! million routes withdrawn at once under traffic. Needs root.
 
-use std::fmt::{self, Write as _};
-use std::net::{Ipv4Addr, UdpSocket};
-use std::process::Stdio;
+use std::fmt;
+use std::net::UdpSocket;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
-use raddle_tests::command::words;
+use anyhow::{Context, Result};
+use raddle_tests::host_side::{batch, in_sync, many};
 use raddle_tests::iperf::Direction;
 use raddle_tests::wait::wait_for;
 use raddle_tests::{
@@ -170,39 +169,17 @@ fn counts(daemon: &Daemon<'_>) -> Result<(u64, u64)> {
 fn routes(daemon: &Daemon<'_>, host: &Namespace) -> Result<(f64, f64)> {
     // They are put there while raddle stands still, or it would be `ip` that is measured.
     daemon.signal(Signal::STOP)?;
-    put(host, ROUTES, "via 10.0.0.2")?;
+    batch(host, &many(ROUTES, "add", "via 10.0.0.2"))?;
     daemon.signal(Signal::CONT)?;
     let begin = Instant::now();
-    in_sync(daemon, ROUTES)?;
+    in_sync(daemon, ROUTES.into(), ROUTES.into())?;
     let added = f64::from(ROUTES) / begin.elapsed().as_secs_f64();
     daemon.signal(Signal::STOP)?;
     host.ip("route flush root 20.0.0.0/8")?;
     daemon.signal(Signal::CONT)?;
     let begin = Instant::now();
-    in_sync(daemon, 0)?;
+    in_sync(daemon, 0, 0)?;
     Ok((added, f64::from(ROUTES) / begin.elapsed().as_secs_f64()))
-}
-
-/// Puts so many routes into the kernel's table.
-fn put(host: &Namespace, count: u32, way: &str) -> Result<()> {
-    let mut text = String::new();
-    for number in 0..count {
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "route add {}/32 {way}", Ipv4Addr::from(0x1400_0000 + number));
-    }
-    let directory = raddle_tests::scratch::directory()?;
-    let file = directory.path().join("routes");
-    std::fs::write(&file, text)?;
-    let mut command = words(&format!("ip -n {} -batch {}", host.name(), file.display()));
-    ensure!(command.stdout(Stdio::null()).status()?.success(), "ip -batch failed");
-    Ok(())
-}
-
-fn in_sync(daemon: &Daemon<'_>, count: u32) -> Result<()> {
-    wait_for("the mirror to be in sync", WAIT, || {
-        let mirror = &daemon.ctl_json("show tuntap")?["mirrors"][0];
-        Ok((mirror["in-sync"] == count && mirror["kernel"] == count && mirror["pending"] == 0).then_some(()))
-    })
 }
 
 /// What a million routes cost that are withdrawn at once, while datagrams that have nothing to do with them are forwarded.
@@ -248,16 +225,16 @@ fn million(plan: &Plan<'_>) -> Result<Million> {
     // One object for all, so that the kernel drops them at once.
     host.ip(&format!("nexthop add id 1 via {gateway} dev east"))?;
     daemon.signal(Signal::STOP)?;
-    put(&host, MANY, "nhid 1")?;
+    batch(&host, &many(MANY, "add", "nhid 1"))?;
     daemon.signal(Signal::CONT)?;
     let flow = UdpFlow::start(topology.host("alice"), topology.host("bob"), false, PACED)?;
     let begin = Instant::now();
-    in_sync(&daemon, MANY)?;
+    in_sync(&daemon, MANY.into(), MANY.into())?;
     let added = begin.elapsed();
     let with = megabytes(&daemon, "VmRSS")?;
     host.ip("nexthop del id 1")?;
     let begin = Instant::now();
-    in_sync(&daemon, 0)?;
+    in_sync(&daemon, 0, 0)?;
     let withdrawn = begin.elapsed();
     let report = flow.stop()?;
     let most = megabytes(&daemon, "VmHWM")?;
