@@ -88,6 +88,9 @@ fn routes_of_the_kernel_are_followed() -> Result<()> {
     wait_for("the routes of the link to go", WAIT, || {
         Ok((!route(&daemon, "203.0.113.0/24")?.contains("10.0.2.2")).then_some(()))
     })?;
+    // Its next hops are back with it, just as silently.
+    host.ip("link set west up")?;
+    becomes("203.0.113.0/24", "10.0.2.2", true)?;
     // The nowhere route is there, and costs the others nothing.
     let nowhere = ping(&alice.namespace, Ipv4Addr::new(203, 0, 117, 1), 2)?;
     assert_eq!(nowhere.received, 0);
@@ -186,6 +189,34 @@ fn a_hundred_thousand_routes_lost_events_and_all_of_them_withdrawn() -> Result<(
     println!("{ROUTES} routes withdrawn in {:?}", begin.elapsed());
     let report = flow.stop()?;
     ensure!(report.lost.is_empty(), "{report:?}");
+    daemon.stop()
+}
+
+#[test]
+fn another_table_of_the_kernels_takes_over_what_both_have() -> Result<()> {
+    if !requirement::met(NEEDS) {
+        return Ok(());
+    }
+    let topology = Topology::two_hosts()?;
+    let host = Namespace::create("host")?;
+    let lines = format!("{TAPS}[[tuntap.mirror]]\nkernel-table = 100\n");
+    let daemon = Daemon::start(&topology.router, &config(&topology, &host, &lines))?;
+    same_addresses(&daemon, &host, "west", "10.0.2.1/24", true)?;
+    for line in [
+        "route add 192.0.2.0/24 via 10.0.1.2 table 100",
+        "route add 198.51.100.0/24 via 10.0.1.2 table 100",
+        "route add 192.0.2.0/24 via 10.0.2.2 table 200",
+    ] {
+        host.ip(line)?;
+    }
+    in_sync(&daemon, 2, 2)?;
+    daemon.reload(|text| text.replace("kernel-table = 100", "kernel-table = 200"))?;
+    in_sync(&daemon, 1, 1)?;
+    // Routes of the same source: those of the old one go first, or the new one's go with them.
+    wait_for("the routes of the other table", WAIT, || {
+        let gone = !route(&daemon, "198.51.100.0/24")?.contains("10.0.1.2");
+        Ok((gone && route(&daemon, "192.0.2.0/24")?.contains("10.0.2.2")).then_some(()))
+    })?;
     daemon.stop()
 }
 
