@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use raddle_tests::command::{finish, words};
 use raddle_tests::host_side::{
-    TAPS, WAIT, batch, config, in_sync, link, many, reached, route, same_addresses,
+    TAPS, WAIT, batch, config, in_sync, link, many, mirror, reached, route, same_addresses,
 };
 use raddle_tests::wait::wait_for;
 use raddle_tests::{Daemon, DaemonConfig, Namespace, Need, Topology, UdpFlow, ping, requirement, target_dir};
@@ -217,6 +217,27 @@ fn another_table_of_the_kernels_takes_over_what_both_have() -> Result<()> {
         let gone = !route(&daemon, "198.51.100.0/24")?.contains("10.0.1.2");
         Ok((gone && route(&daemon, "192.0.2.0/24")?.contains("10.0.2.2")).then_some(()))
     })?;
+    daemon.stop()
+}
+
+#[test]
+fn a_table_that_is_added_late_gets_all_that_was_refused() -> Result<()> {
+    if !requirement::met(NEEDS) {
+        return Ok(());
+    }
+    const ROUTES: u32 = 5000;
+    let topology = Topology::two_hosts()?;
+    let host = Namespace::create("host")?;
+    let lines = format!("{TAPS}[[tuntap.mirror]]\ntable = \"late\"\n");
+    let daemon = Daemon::start(&topology.router, &config(&topology, &host, &lines))?;
+    same_addresses(&daemon, &host, "east", "10.0.1.1/24", true)?;
+    batch(&host, &many(ROUTES, "add", "via 10.0.1.2"))?;
+    let refused = wait_for("the routes to be refused", WAIT, || {
+        Ok((mirror(&daemon)?["failed"] == ROUTES).then_some(()))
+    });
+    refused.with_context(|| daemon.ctl("show tuntap").unwrap_or_default())?;
+    daemon.ctl("table add late 10")?;
+    in_sync(&daemon, ROUTES.into(), ROUTES.into())?;
     daemon.stop()
 }
 
