@@ -9,8 +9,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::abi::{
-    BUFFER_DATA_BYTES, BUFFER_HEADROOM_BYTES, DeviceTable, DriverRegistration, FRAME_SIZE, Frame, HostTable,
-    NO_BUFFER, RxTable, Sink, Status, Text, TxFlags, TxTable, WorkerContext,
+    BUFFER_DATA_BYTES, BUFFER_HEADROOM_BYTES, DeviceTable, DriverRegistration, FRAME_SIZE, Frame, NO_BUFFER,
+    RxTable, Sink, Status, Text, TxFlags, TxTable, WorkerContext,
 };
 use crate::chain::append_bytes;
 use crate::guard::{boxed, guard, status};
@@ -619,7 +619,7 @@ unsafe extern "C" fn transmit<Q: TxQueue>(
         // SAFETY: as in `receive`; `count` indices are readable, and writable where the table says that the queue may keep
         // packets; the packets are this call's.
         unsafe {
-            let mut tx = if Q::KEEPS && heeds_kept_packets((*worker).host) {
+            let mut tx = if Q::KEEPS && crate::lent::lends_buffers((*worker).host) {
                 let indices = std::slice::from_raw_parts_mut(indices.cast_mut(), count as usize);
                 Transmit::giving(worker, indices)
             } else {
@@ -629,16 +629,6 @@ unsafe extern "C" fn transmit<Q: TxQueue>(
         }
     });
     outcome.map_or(0, |sent| sent.min(count as usize) as u32)
-}
-
-/// Whether the host looks which packets a transmit queue has kept.
-///
-/// # Safety
-/// `host` is the host's table, alive.
-unsafe fn heeds_kept_packets(host: *const HostTable) -> bool {
-    const END: usize = std::mem::offset_of!(HostTable, arena) + size_of::<usize>();
-    // SAFETY: as the caller vouches.
-    unsafe { HostTable::reaches(host, END) }
 }
 
 /// Registers a type that implements [`Driver`](crate::driver::Driver).

@@ -62,13 +62,22 @@ impl BufferMemory {
     }
 }
 
+/// Whether the host speaks ABI 1.3: it says where its buffers are, and looks which packets a transmit queue has kept.
+///
+/// # Safety
+/// `host` is the host's table, alive.
+pub(crate) unsafe fn lends_buffers(host: *const HostTable) -> bool {
+    const END: usize = std::mem::offset_of!(HostTable, arena) + size_of::<usize>();
+    // SAFETY: as the caller vouches.
+    unsafe { HostTable::reaches(host, END) }
+}
+
 impl Control<'_> {
     /// Where the packet buffers are, for a device that is to read and write them by itself. Since ABI 1.3.
     ///
     /// # Errors
     /// The host is older.
     pub fn buffer_memory(&self) -> Result<BufferMemory, Failure> {
-        const END: usize = std::mem::offset_of!(HostTable, arena) + size_of::<usize>();
         let host = std::ptr::from_ref(self.host());
         let mut arena = BufferArena {
             size: size_of::<BufferArena>() as u32,
@@ -81,7 +90,7 @@ impl Control<'_> {
         };
         // SAFETY: the host's table; the struct has room for the size that it says.
         unsafe {
-            if HostTable::reaches(host, END) {
+            if lends_buffers(host) {
                 ((*host).arena)((*host).data, &raw mut arena);
             }
         }
