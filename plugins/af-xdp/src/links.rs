@@ -236,10 +236,7 @@ impl Links {
                 if buffer.sequence_number() == self.sequence {
                     match buffer.message_type() {
                         NLMSG_DONE => return Ok(()),
-                        NLMSG_ERROR => {
-                            let code = payload.first_chunk().map_or(-1, |code| i32::from_ne_bytes(*code));
-                            return if code == 0 { Ok(()) } else { Err(Errno::from_raw_os_error(-code)) };
-                        }
+                        NLMSG_ERROR => return verdict(payload),
                         kind => {
                             let mut header = NetlinkHeader::default();
                             header.message_type = kind;
@@ -256,6 +253,16 @@ impl Links {
                 rest = rest.get(length.next_multiple_of(4)..).unwrap_or(&[]);
             }
         }
+    }
+}
+
+/// What a message of type `NLMSG_ERROR` says: an error, or that there is none.
+fn verdict(payload: &[u8]) -> Result<(), Errno> {
+    match payload.first_chunk().map(|code| i32::from_ne_bytes(*code)) {
+        Some(0) => Ok(()),
+        Some(code @ -4095..=-1) => Err(Errno::from_raw_os_error(-code)),
+        // No other number is an error's.
+        _ => Err(Errno::PROTO),
     }
 }
 
@@ -324,6 +331,18 @@ fn programs(xdp: &[LinkXdp]) -> Vec<AttachedProgram> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_that_are_no_error_are_not_made_one() {
+        let verdict = |code: i32| verdict(&code.to_ne_bytes());
+        assert_eq!(verdict(0), Ok(()));
+        assert_eq!(verdict(-Errno::NODEV.raw_os_error()), Err(Errno::NODEV));
+        assert_eq!(verdict(-4095).unwrap_err().raw_os_error(), 4095);
+        for code in [1, -4096, -65_536, i32::MIN, i32::MAX] {
+            assert_eq!(verdict(code), Err(Errno::PROTO), "{code}");
+        }
+        assert_eq!(super::verdict(&[0, 0]), Err(Errno::PROTO), "it is too short");
+    }
 
     #[test]
     fn finds_the_links_of_the_host_without_root() {
