@@ -105,19 +105,17 @@ struct Ring<T> {
     content: PhantomData<T>,
 }
 
-// SAFETY: the mapping is owned by the ring and reached only through it; the memory is not bound to a thread.
-unsafe impl<T: Send> Send for Ring<T> {}
-
 impl<T: Entry> Ring<T> {
     /// Maps the ring of `size` entries that is at `page_offset` of the socket.
     fn map(socket: BorrowedFd<'_>, page_offset: u64, at: &XdpRingOffset, size: u32) -> Result<Self, Errno> {
         let place = |offset: u64| usize::try_from(offset).map_err(|_| Errno::OVERFLOW);
         let (producer, consumer, entries) = (place(at.producer)?, place(at.consumer)?, place(at.desc)?);
         let flags = at.flags.map(place).transpose()?;
-        let bytes = entries + size as usize * size_of::<T>();
-        // The kernel's own layout, of which all that is used from here on is certain.
+        let bytes = entries.checked_add(size as usize * size_of::<T>()).ok_or(Errno::OVERFLOW)?;
+        // The kernel's own layout, of which all that is used from here on is certain. What is a multiple of four and below one
+        // has four bytes up to that.
         let words = [Some(producer), Some(consumer), flags];
-        let fits = words.iter().flatten().all(|word| word.is_multiple_of(4) && word + 4 <= entries);
+        let fits = words.iter().flatten().all(|word| word.is_multiple_of(4) && *word < entries);
         if !fits || !entries.is_multiple_of(align_of::<T>()) || !size.is_power_of_two() {
             return Err(Errno::PROTO);
         }
@@ -395,6 +393,9 @@ pub(crate) mod tests {
             XdpRingOffset { consumer: 128, ..AT },
             XdpRingOffset { desc: 132, ..AT },
             XdpRingOffset { flags: Some(u64::MAX), ..AT },
+            XdpRingOffset { producer: u64::MAX - 3, ..AT },
+            XdpRingOffset { consumer: u64::MAX - 7, ..AT },
+            XdpRingOffset { desc: u64::MAX - 7, ..AT },
         ] {
             assert!(Producer::<u64>::map(file.as_fd(), 0, &at, 8).is_err(), "{at:?}");
         }
