@@ -34,6 +34,8 @@ const SEND_BUFFER_BYTES: usize = 8 << 20;
 /// A queue that was closed just now may be taken for a moment.
 const BUSY_PATIENCE: Duration = Duration::from_millis(1500);
 const BUSY_PAUSE: Duration = Duration::from_millis(10);
+/// What of the buffers a socket that only looks whether a queue is free shares with the kernel, in bytes.
+const PROBE_BYTES: usize = 64 << 10;
 
 /// How the kernel and the link's driver share the buffers with us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,7 +135,8 @@ impl Socket {
     ) -> Result<(Self, Rings), BindError> {
         let end = Instant::now() + BUSY_PATIENCE;
         let (fd, rings, in_pieces) = loop {
-            match open_once(memory, (link, queue), options, sharing) {
+            let area = sharing.map_or(Area::Own(memory, memory.len_bytes()), Area::Of);
+            match open_once(area, (link, queue), options) {
                 Err(BindError { error: Errno::BUSY, .. }) if Instant::now() < end => {
                     std::thread::sleep(BUSY_PAUSE);
                 }
@@ -192,9 +195,9 @@ impl Drop for Socket {
         let end = Instant::now() + BUSY_PATIENCE;
         let options =
             Options { mode: BindMode::Copy, rx_size: 64, tx_size: 64, in_pieces: false, busy_poll: None };
-        while let Err(BindError { error: Errno::BUSY, .. }) =
-            open_once(&self.memory, (self.link, self.queue), &options, None)
-        {
+        let bytes = self.memory.len_bytes().min(PROBE_BYTES);
+        let probe = || open_once(Area::Own(&self.memory, bytes), (self.link, self.queue), &options).map(drop);
+        while !shows_free(probe()) {
             if Instant::now() > end {
                 // Better lost than written into by a device while somebody else has them.
                 let books = self.left.get_mut().unwrap_or_else(PoisonError::into_inner);
@@ -206,6 +209,27 @@ impl Drop for Socket {
     }
 }
 
+/// Whether the queue had been let go of when a socket was to be bound to it.
+fn shows_free(outcome: Result<(), BindError>) -> bool {
+    match outcome {
+        Ok(()) => true,
+        // It is taken, or the kernel did not come to look.
+        Err(BindError { step: Step::Bind, error }) => {
+            !matches!(error, Errno::BUSY | Errno::NOMEM | Errno::NOBUFS | Errno::AGAIN | Errno::INTR)
+        }
+        Err(_) => false,
+    }
+}
+
+/// The memory of a socket.
+#[derive(Clone, Copy)]
+enum Area<'a> {
+    /// The first bytes of the buffers, so many.
+    Own(&'a BufferMemory, usize),
+    /// That of another socket.
+    Of(&'a Socket),
+}
+
 pub(crate) struct Rings {
     pub(crate) rx: Consumer<Descriptor>,
     pub(crate) fill: Producer<u64>,
@@ -214,19 +238,18 @@ pub(crate) struct Rings {
 }
 
 fn open_once(
-    memory: &BufferMemory,
+    area: Area<'_>,
     (link, queue): (u32, u32),
     options: &Options,
-    sharing: Option<&Socket>,
 ) -> Result<(OwnedFd, Rings, bool), BindError> {
     let failed = |step| move |error| BindError { step, error };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let fd = rustix::net::socket_with(AddressFamily::XDP, SocketType::RAW, flags, None)
         .map_err(failed(Step::Socket))?;
-    if sharing.is_none() {
+    if let Area::Own(memory, bytes) = area {
         let area = XdpUmemReg {
             addr: memory.base().as_ptr().expose_provenance() as u64,
-            len: memory.len_bytes() as u64,
+            len: bytes as u64,
             chunk_size: CHUNK_BYTES,
             headroom: 0,
             flags: XdpUmemRegFlags::XDP_UMEM_UNALIGNED_CHUNK_FLAG,
@@ -241,7 +264,7 @@ fn open_once(
     if let Some((micros, budget)) = options.busy_poll {
         prefer_busy_polling(fd.as_fd(), micros, budget).map_err(failed(Step::BusyPoll))?;
     }
-    let in_pieces = bind(&fd, (link, queue), options, sharing).map_err(failed(Step::Bind))?;
+    let in_pieces = bind(&fd, (link, queue), options, area).map_err(failed(Step::Bind))?;
     Ok((fd, rings, in_pieces))
 }
 
@@ -262,13 +285,8 @@ fn make_rings(fd: &OwnedFd, options: &Options) -> Result<Rings, Errno> {
 }
 
 /// Binds the socket; returns whether frames may be of several pieces.
-fn bind(
-    fd: &OwnedFd,
-    (link, queue): (u32, u32),
-    options: &Options,
-    sharing: Option<&Socket>,
-) -> Result<bool, Errno> {
-    if let Some(first) = sharing {
+fn bind(fd: &OwnedFd, (link, queue): (u32, u32), options: &Options, area: Area<'_>) -> Result<bool, Errno> {
+    if let Area::Of(first) = area {
         // All else is as with the first one.
         let addr = SocketAddrXdp::new(SocketAddrXdpFlags::XDP_SHARED_UMEM, link, queue);
         rustix::net::bind(fd, &SocketAddrXdpWithSharedUmem { addr, shared_umem_fd: first.fd() })?;
@@ -290,4 +308,25 @@ fn bind(
     }
     rustix::net::bind(fd, &SocketAddrXdp::new(flags, link, queue))?;
     Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_queue_that_was_asked_for_is_taken_for_free() {
+        assert!(shows_free(Ok(())));
+        for (step, error, free) in [
+            (Step::Bind, Errno::BUSY, false),
+            (Step::Bind, Errno::NOMEM, false),
+            (Step::Bind, Errno::NODEV, true),
+            (Step::Bind, Errno::INVAL, true),
+            (Step::Socket, Errno::MFILE, false),
+            (Step::Memory, Errno::NOBUFS, false),
+            (Step::Rings, Errno::NOMEM, false),
+        ] {
+            assert_eq!(shows_free(Err(BindError { step, error })), free, "{step:?} {error}");
+        }
+    }
 }
