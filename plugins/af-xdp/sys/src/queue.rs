@@ -159,7 +159,7 @@ impl Receiver {
                 unfit.push(start);
             }
         });
-        self.starves = got < room as usize;
+        self.starves = got - unfit.len() < room as usize;
         fill.submit();
         lent.give_back(worker, unfit);
     }

@@ -160,6 +160,19 @@ proptest! {
 }
 
 #[test]
+fn fill_ring_without_a_buffer_that_fits_is_starved() {
+    let mut bench = Bench::new(1);
+    // No buffer lies on one page of this size.
+    bench.receiver.page_bytes = Some(512);
+    bench.receive(&[]);
+    assert_eq!(bench.fill.pop(), None);
+    assert!(bench.receiver.is_starved(), "somebody has to look again");
+    let Bench { mut host, receiver, sender, .. } = bench;
+    drop((receiver, sender));
+    host.assert_no_leaks();
+}
+
+#[test]
 fn pieces_on_one_page_are_together() {
     for (start, length, page, apart) in [
         (0, 4096, Some(4096), false),
