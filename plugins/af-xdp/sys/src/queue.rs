@@ -20,6 +20,9 @@ const MORE_FOLLOWS: u32 = 1;
 const OFFSET_SHIFT: u32 = 48;
 /// Pieces of a frame, at most: what the kernel makes a packet of (`MAX_SKB_FRAGS`).
 const MOST_PIECES: u32 = 17;
+/// The same where a device reads them by itself: each has a bound of its own (`xdp_zc_max_segs`), and the kernel throws away what
+/// has more. A frame of the largest MTU in full buffers has so many.
+const MOST_PIECES_WITHOUT_COPY: u32 = 5;
 /// Buffers are handed to the kernel when there is room for so many, or for a quarter of the ring.
 const REFILL: u32 = 64;
 /// How often the kernel is asked in a row to send what it has in its ring.
@@ -63,7 +66,7 @@ impl Queue {
             completion,
             lent: Some(Lent::new(memory)),
             page_bytes,
-            most_pieces: if in_pieces { MOST_PIECES } else { 1 },
+            most_pieces: most_pieces(zero_copy, in_pieces),
             has_pending: false,
             socket: Arc::clone(&socket),
         };
@@ -204,14 +207,14 @@ pub struct Sender {
     most_pieces: u32,
     has_pending: bool,
     socket: Arc<Socket>,
-}
-
-impl Sender {
     /// Pieces of a frame, at most.
     pub fn most_pieces(&self) -> usize {
         self.most_pieces as usize
     }
 
+}
+
+impl Sender {
     /// Whether there is room for one more frame.
     #[inline]
     pub fn has_room(&mut self) -> bool {
@@ -302,6 +305,15 @@ impl Sender {
 impl Drop for Sender {
     fn drop(&mut self) {
         self.socket.keep(self.lent.take());
+    }
+}
+
+/// Pieces of a frame that is sent, at most.
+fn most_pieces(zero_copy: bool, in_pieces: bool) -> u32 {
+    match (in_pieces, zero_copy) {
+        (false, _) => 1,
+        (true, true) => MOST_PIECES_WITHOUT_COPY,
+        (true, false) => MOST_PIECES,
     }
 }
 
