@@ -207,11 +207,6 @@ pub struct Sender {
     most_pieces: u32,
     has_pending: bool,
     socket: Arc<Socket>,
-    /// Pieces of a frame, at most.
-    pub fn most_pieces(&self) -> usize {
-        self.most_pieces as usize
-    }
-
 }
 
 impl Sender {

@@ -173,6 +173,16 @@ fn fill_ring_without_a_buffer_that_fits_is_starved() {
 }
 
 #[test]
+fn devices_are_given_few_pieces_but_those_of_the_largest_frame() {
+    assert_eq!(
+        [(false, false), (false, true), (true, false)].map(|(zc, sg)| most_pieces(zc, sg)),
+        [1, 17, 1]
+    );
+    let largest = 9216 + 14 + 2 * 4;
+    assert_eq!(most_pieces(true, true) as usize, usize::div_ceil(largest, BUFFER_DATA_BYTES));
+}
+
+#[test]
 fn pieces_on_one_page_are_together() {
     for (start, length, page, apart) in [
         (0, 4096, Some(4096), false),
