@@ -251,7 +251,7 @@ impl AfXdpDevice {
             match outcome {
                 Ok(()) => return Ok(opened),
                 Err((queue, error)) => {
-                    refusal = AttachError::Socket { device: link.name.clone(), queue, refusal: error };
+                    refusal = AttachError::Socket { device: link.name.clone(), queue, mode, refusal: error };
                     // Only a driver that cannot do without copies is asked once more.
                     if (error.step, error.error) != (Step::Bind, Errno::OPNOTSUPP) {
                         break;

@@ -1,6 +1,6 @@
 //! Why an interface of the host cannot be used, in a sentence each.
 
-use raddle_af_xdp_sys::{BindError, Step};
+use raddle_af_xdp_sys::{BindError, BindMode, Step};
 use rustix::io::Errno;
 
 use crate::attachment::ProgramError;
@@ -53,12 +53,14 @@ pub enum AttachError {
     )]
     SmallPages,
     /// A socket cannot be had.
-    #[error("{}", sentence(.device, *.queue, .refusal))]
+    #[error("{}", sentence(.device, *.queue, *.mode, .refusal))]
     Socket {
         /// The interface.
         device: String,
         /// The queue.
         queue: u32,
+        /// How it was asked for.
+        mode: BindMode,
         /// What failed.
         refusal: BindError,
     },
@@ -83,7 +85,7 @@ pub enum AttachError {
     Options(#[from] OptionsError),
 }
 
-fn sentence(device: &str, queue: u32, BindError { step, error }: &BindError) -> String {
+fn sentence(device: &str, queue: u32, mode: BindMode, BindError { step, error }: &BindError) -> String {
     match (step, *error) {
         (Step::Socket, Errno::AFNOSUPPORT) => "this kernel has no AF_XDP (CONFIG_XDP_SOCKETS)".to_owned(),
         (_, Errno::PERM | Errno::ACCESS) => {
@@ -98,7 +100,7 @@ fn sentence(device: &str, queue: u32, BindError { step, error }: &BindError) -> 
         (Step::Bind, Errno::BUSY) => {
             format!("queue {queue} of the host's interface {device} is used through AF_XDP by another program")
         }
-        (Step::Bind, Errno::OPNOTSUPP) => {
+        (Step::Bind, Errno::OPNOTSUPP) if mode == BindMode::ZeroCopy => {
             format!("the driver of the host's interface {device} cannot do without copies: say mode = \"copy\"")
         }
         (Step::Bind, Errno::NODEV | Errno::NXIO) => format!("the host's interface {device} went away"),
@@ -141,8 +143,12 @@ mod tests {
                 "cannot make the rings for queue 3 of the host's interface e0: Cannot allocate",
             ),
         ] {
-            let text = sentence("e0", 3, &BindError { step, error });
+            let text = sentence("e0", 3, BindMode::ZeroCopy, &BindError { step, error });
             assert!(text.starts_with(part), "{text}");
         }
+        // Copies are all that was left.
+        let refusal = BindError { step: Step::Bind, error: Errno::OPNOTSUPP };
+        let text = sentence("e0", 3, BindMode::Copy, &refusal);
+        assert!(text.starts_with("cannot bind an AF_XDP socket for queue 3 of"), "{text}");
     }
 }
