@@ -173,7 +173,7 @@ impl AfXdpDevice {
         let (mut rx, mut senders) = (Vec::new(), Vec::new());
         for (_, receiver, sender) in opened {
             let counts = &self.report.counts;
-            let sender = Arc::new(SharedSender::new(sender, Arc::clone(counts)));
+            let sender = Arc::new(SharedSender::new(sender, Arc::clone(counts), self.devices.retry()));
             rx.push(Some(AfXdpRx::new(receiver, Arc::clone(&sender), fills_checksums, Arc::clone(counts))));
             senders.push(sender);
         }

@@ -10,24 +10,59 @@ use serde::{Deserialize, Serialize};
 
 use crate::counts::Counts;
 use crate::filter::Rule;
+use crate::retry::Retry;
 use crate::rx_queue::RxShared;
 use crate::tx_queue::SharedSender;
 
 command! { "show af-xdp [<interface:word>]", "shows AF_XDP interfaces: their mode, rings, and what the kernel counts", show }
 
-/// The plugin's devices, by the names of their interfaces.
-#[derive(Default)]
-pub struct Devices(Mutex<BTreeMap<String, Arc<Report>>>);
+/// The plugin's devices.
+pub struct Devices {
+    /// By the names of their interfaces.
+    all: Mutex<BTreeMap<String, Arc<Report>>>,
+    retry: Arc<Retry>,
+}
 
 impl Devices {
+    /// No devices.
+    ///
+    /// # Errors
+    /// There are no more descriptors.
+    pub fn new() -> Result<Self, Failure> {
+        let retry = Retry::new().map_err(|error| failure!("cannot make a timer: {error}"))?;
+        Ok(Self { all: Mutex::default(), retry: Arc::new(retry) })
+    }
+
+    /// When to call [`Devices::resume`].
+    pub fn retry(&self) -> Arc<Retry> {
+        Arc::clone(&self.retry)
+    }
+
+    /// Has the kernel try again to send what it could not, and sees to a further try if it still cannot.
+    pub fn resume(&self, worker: &Worker<'_>) {
+        self.retry.clear();
+        let mut has_pending = false;
+        for report in lock(&self.all).values() {
+            for sender in lock(&report.state).iter().flat_map(|state| &state.senders) {
+                if sender.has_pending() {
+                    sender.resume(worker);
+                    has_pending |= sender.has_pending();
+                }
+            }
+        }
+        if has_pending {
+            self.retry.soon();
+        }
+    }
+
     /// Shows a device from now on.
     pub fn add(&self, report: &Arc<Report>) {
-        lock(&self.0).insert(report.interface.clone(), Arc::clone(report));
+        lock(&self.all).insert(report.interface.clone(), Arc::clone(report));
     }
 
     /// Shows it no more.
     pub fn remove(&self, report: &Arc<Report>) {
-        let mut all = lock(&self.0);
+        let mut all = lock(&self.all);
         if all.get(&report.interface).is_some_and(|there| Arc::ptr_eq(there, report)) {
             all.remove(&report.interface);
         }
@@ -185,7 +220,7 @@ struct Wanted {
 
 fn show(control: &mut Control<'_>, wanted: Wanted) -> Result<Vec<Shown>, Failure> {
     let devices = control.resource::<Devices>()?;
-    let all = lock(&devices.0);
+    let all = lock(&devices.all);
     let is_wanted = |name: &str| wanted.interface.as_deref().is_none_or(|wanted| wanted == name);
     let shown: Vec<_> =
         all.iter().filter(|(name, _)| is_wanted(name)).map(|(_, report)| report.read()).collect();

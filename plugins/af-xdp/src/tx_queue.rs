@@ -8,19 +8,21 @@ use raddle_plugin_api::driver::{Transmit, TxQueue};
 use raddle_plugin_api::{HeldPacket, Worker};
 
 use crate::counts::Counts;
+use crate::retry::Retry;
 
 /// The sending end of a queue. Where there are more threads than queues, several use one: each locks it for a whole vector.
 pub struct SharedSender {
     end: Mutex<End>,
     /// Frames wait that the kernel could not send at once.
     has_pending: AtomicBool,
+    retry: Arc<Retry>,
 }
 
 impl SharedSender {
     /// The sending end of a queue.
-    pub fn new(sender: Sender, counts: Arc<Counts>) -> Self {
+    pub fn new(sender: Sender, counts: Arc<Counts>, retry: Arc<Retry>) -> Self {
         let end = Mutex::new(End { sender, seen_broken: 0, counts });
-        Self { end, has_pending: AtomicBool::new(false) }
+        Self { end, has_pending: AtomicBool::new(false), retry }
     }
 
     /// Whether frames wait that the kernel could not send at once.
@@ -46,7 +48,12 @@ impl SharedSender {
     fn transmit(&self, tx: &mut Transmit<'_>) -> usize {
         let mut end = self.lock();
         let sent = end.transmit(tx);
-        self.has_pending.store(end.sender.has_pending(), Ordering::Relaxed);
+        let has_pending = end.sender.has_pending();
+        if !self.has_pending.swap(has_pending, Ordering::Relaxed) && has_pending {
+            // The thread that receives by the queue would send them, if it did not sleep. The main thread tries until all are
+            // gone.
+            self.retry.soon();
+        }
         sent
     }
 
