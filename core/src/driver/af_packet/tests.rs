@@ -305,7 +305,12 @@ fn further_addresses_are_asked_of_the_host_interface_and_given_back() {
         assert_eq!(listed("01005e7f1234"), on);
     }
     drop(device);
-    assert!(!listed("01005e7f1234"));
+    // A child that another test has just forked has the socket too, until it runs its program.
+    let is_gone = || {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        !listed("01005e7f1234")
+    };
+    assert!((0..600).any(|_| is_gone()));
 }
 
 #[test]
